@@ -1,0 +1,97 @@
+"""The plan: which blocks run on which ranks, how samples are shared, what it is expected to cost. See docs/schema/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """The model a plan is for; ``digest`` is of its graph, "" in a plan written by hand."""
+
+    path: str
+    factory: str = "model"
+    digest: str = ""
+    blocks: int = 0
+    parameters: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRef:
+    path: str
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user asked for beside the model and the cluster. ``batch_norm``: "global" equals one device (one microbatch,
+    statistics over all ranks); "local" takes each rank's microbatch by itself."""
+
+    optimizer: str = "adamw"
+    precision: str = "float32"  # float32, float64, bfloat16 (autocast over float32 parameters)
+    batch_norm: str = "global"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    name: str  # "1f1b" or "gpipe"
+    microbatches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Consecutive blocks on a mesh of ranks (data x tensor, row major). ``shares[i]``: samples that replica i takes of every microbatch."""
+
+    index: int
+    blocks: tuple[str, ...]
+    ranks: tuple[int, ...]
+    shares: tuple[int, ...]
+    data: int = 1
+    tensor: int = 1
+    zero: int = 0
+    recompute: bool = False
+    layouts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the plan is expected to cost; seconds and bytes.
+
+    ``step_time_s`` is simulated. ``formula_s``, ``lower_bound_s`` and ``gap`` belong to the planner's formula; no execution of
+    the schedule can be faster than ``schedule_bound_s``.
+    """
+
+    step_time_s: float
+    formula_s: float
+    lower_bound_s: float
+    gap: float
+    schedule_bound_s: float
+    breakdown: Mapping[str, float]
+    peak_bytes: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a user would do instead: its simulated step, or why it can't be done."""
+
+    name: str
+    step_time_s: float | None = None
+    infeasible: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    model: ModelRef
+    cluster: ClusterRef
+    batch_size: int
+    settings: Settings
+    schedule: Schedule
+    stages: tuple[Stage, ...]
+    unused_ranks: tuple[int, ...] = ()
+    estimate: Estimate | None = None
+    baselines: tuple[Baseline, ...] = ()
+
+    @property
+    def microbatch_size(self) -> int:
+        return self.batch_size // self.schedule.microbatches

@@ -1,0 +1,116 @@
+"""The planner's problem: numbers only, no torch, no solver.
+
+A chain of n blocks is cut into consecutive intervals [i, j); each becomes a stage under one *option*: which devices, how
+many samples each, recomputation or not. Everything that an option costs is a sum over its blocks, so that prefix
+sums price any interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Equal devices of one group, as replicas: ``samples[i]`` of every microbatch for the i-th device."""
+
+    group: int
+    samples: tuple[int, ...]
+
+    @property
+    def devices(self) -> int:
+        return len(self.samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Option:
+    """One way to run a stage, whatever blocks it holds, at a fixed number of microbatches.
+
+    p parts, n blocks. Seconds per microbatch, on the busiest device of each part; bytes per device, the fullest of each part.
+    """
+
+    parts: tuple[Part, ...]
+    recompute: bool
+    usage: tuple[int, ...]  # devices taken of each group
+    time_s: Array  # [p, n] forward and backward (and forward again under recomputation)
+    boundary_s: Array  # [n + 1] this side's part of moving the cut values forward and their gradients back; 0 at both ends
+    sync_s: Array  # [n] exposed gradient reduction and optimizer update, once a step
+    capacity_bytes: Array  # [p] memory less what is there whatever the blocks
+    static_bytes: Array  # [p, n] parameters, gradients, optimizer state
+    inflight_bytes: Array  # [p, n] kept for every microbatch in flight
+    transient_bytes: Array  # [p, n] needed only while the block runs: the largest counts, once
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """Blocks ``first`` < ``second`` share a parameter: where one stage holds both, its static bytes count once.
+    ``static_bytes`` is by what one copy takes on a device."""
+
+    first: int
+    second: int
+    static_bytes: float
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """A schedule with its number of microbatches, and the options it leaves. 1f1b holds min(M, j) microbatches in
+    flight at position j counted from the end; gpipe holds all M."""
+
+    schedule: str
+    microbatches: int
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """``kinds[b]`` is the class of block b: intervals of equal kinds cost the same under every option."""
+
+    kinds: tuple[int, ...]
+    devices: tuple[int, ...]  # of each group
+    settings: tuple[Setting, ...]
+    ties: tuple[Tie, ...] = ()
+    stages: int | None = None  # pinned number of stages
+
+    @property
+    def blocks(self) -> int:
+        return len(self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One stage of a solution: blocks [start, stop) under option ``option`` of the solution's setting."""
+
+    start: int
+    stop: int
+    option: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A feasible pipeline in chain order, and its step by the formula: sum t + (M-1) max t + max sync."""
+
+    setting: int
+    choices: tuple[Choice, ...]
+    step_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """``candidates`` best first (the first is the incumbent; none: infeasible); every plan of the problem costs at least
+    ``lower_bound_s``. ``proof`` says how it ended: "gap", "time limit", "infeasible", "interrupted"."""
+
+    candidates: tuple[Candidate, ...]
+    lower_bound_s: float
+    proof: str
+
+    @property
+    def gap(self) -> float:
+        if not self.candidates:
+            return float("inf")
+        best = self.candidates[0].step_s
+        return max(0.0, (best - self.lower_bound_s) / best)
