@@ -26,7 +26,8 @@ class ClusterRef:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the user asked for beside the model and the cluster. ``batch_norm``: "global" equals one device (one microbatch,
-    statistics over all ranks); "local" takes each rank's microbatch by itself."""
+    statistics over all ranks); "local" takes each rank's microbatch by itself.
+    """
 
     optimizer: str = "adamw"
     precision: str = "float32"  # float32, float64, bfloat16 (autocast over float32 parameters)

@@ -13,7 +13,6 @@ from functools import cache, cached_property
 from types import CodeType
 
 
-
 @cache
 def _compiled(expression: str) -> CodeType:
     return compile(expression, "<size>", "eval")
@@ -188,8 +187,9 @@ class Graph:
     @cached_property
     def values(self) -> dict[str, Value]:
         """Every value by name."""
-        leaves = (*self.inputs, *self.parameters, *self.buffers)
-        found = {leaf.value.name: leaf.value for leaf in leaves}
+        found = {leaf.value.name: leaf.value for leaf in self.inputs}
+        found.update({leaf.value.name: leaf.value for leaf in self.parameters})
+        found.update({leaf.value.name: leaf.value for leaf in self.buffers})
         found.update({value.name: value for op in self.ops for value in op.outputs})
         return found
 

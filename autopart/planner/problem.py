@@ -49,7 +49,8 @@ class Option:
 @dataclass(frozen=True, slots=True)
 class Tie:
     """Blocks ``first`` < ``second`` share a parameter: where one stage holds both, its static bytes count once.
-    ``static_bytes`` is by what one copy takes on a device."""
+    ``static_bytes`` is by what one copy takes on a device.
+    """
 
     first: int
     second: int
@@ -59,7 +60,8 @@ class Tie:
 @dataclass(frozen=True, eq=False)
 class Setting:
     """A schedule with its number of microbatches, and the options it leaves. 1f1b holds min(M, j) microbatches in
-    flight at position j counted from the end; gpipe holds all M."""
+    flight at position j counted from the end; gpipe holds all M.
+    """
 
     schedule: str
     microbatches: int
@@ -102,7 +104,8 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Solution:
     """``candidates`` best first (the first is the incumbent; none: infeasible); every plan of the problem costs at least
-    ``lower_bound_s``. ``proof`` says how it ended: "gap", "time limit", "infeasible", "interrupted"."""
+    ``lower_bound_s``. ``proof`` says how it ended: "gap", "time limit", "infeasible", "interrupted".
+    """
 
     candidates: tuple[Candidate, ...]
     lower_bound_s: float

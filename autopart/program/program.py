@@ -29,7 +29,8 @@ class Kind(Enum):
 @dataclass(frozen=True, slots=True)
 class Action:
     """``stage`` and ``microbatch`` name the computation that a SEND follows or a RECEIVE precedes; ``backward`` says whether it is a B.
-    ``peer`` is the other rank of a message, else -1; ``microbatch`` is -1 for REDUCE and UPDATE."""
+    ``peer`` is the other rank of a message, else -1; ``microbatch`` is -1 for REDUCE and UPDATE.
+    """
 
     kind: Kind
     stage: int
@@ -54,7 +55,8 @@ class Transfer:
 @dataclass(frozen=True, slots=True)
 class StageSpec:
     """What the runtime needs to know of a stage. ``shares``: samples of a microbatch by replica, in the order of ``ranks``.
-    ``inputs`` are names of graph inputs that the stage reads; ``parameters`` and ``buffers`` fully qualified names."""
+    ``inputs`` are names of graph inputs that the stage reads; ``parameters`` and ``buffers`` fully qualified names.
+    """
 
     index: int
     ranks: tuple[int, ...]
@@ -81,7 +83,8 @@ class Program:
 @dataclass(frozen=True, slots=True)
 class Piece:
     """The part of a transfer that goes from one rank to another: ``rows`` samples, starting at ``source_start`` of the source rank's
-    own rows and ``target_start`` of the target's. For Replicate and Partial values the whole value goes, rows = 0."""
+    own rows and ``target_start`` of the target's. For Replicate and Partial values the whole value goes, rows = 0.
+    """
 
     transfer: Transfer
     source_rank: int

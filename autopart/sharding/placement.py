@@ -12,7 +12,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Shard:
     """Split along ``dim``. With ``outer`` > 1 the dim is [outer, b, inner] flattened and ``b`` is what is split
-    (a sequence-first view, or two batches concatenated); ``inner`` follows from the sizes."""
+    (a sequence-first view, or two batches concatenated); ``inner`` follows from the sizes.
+    """
 
     dim: int
     outer: int = 1
