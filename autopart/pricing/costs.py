@@ -1,0 +1,45 @@
+"""What a concrete plan costs, rank by rank: the numbers that the simulator plays the program with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RankCosts:
+    """What one rank pays for one stage under its share of the rows.
+
+    Seconds of one microbatch without messages, except ``update_s`` (once a step); bytes on this device. While it
+    runs the rank holds ``static_bytes``, ``inflight_bytes`` for every microbatch between its F and the end of its B,
+    and ``transient_bytes`` during any F or B. ``capacity_bytes`` is the device's memory less the framework's reserve.
+    """
+
+    rank: int
+    stage: int
+    forward_s: float
+    backward_s: float  # with the forward once more under recomputation
+    update_s: float
+    static_bytes: int
+    inflight_bytes: int
+    transient_bytes: int
+    capacity_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A sum of gradients once a step, after the last backward of all its ranks: over the replicas of one stage, or over those
+    of every stage that shares a tied parameter (``stages`` has several)."""
+
+    stages: tuple[int, ...]
+    ranks: tuple[int, ...]
+    nbytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StageCosts:
+    """All of a plan: ``of[stage, rank]``, and its gradient reductions (none where a stage has one replica and no tie)."""
+
+    of: Mapping[tuple[int, int], RankCosts]
+    reductions: tuple[Reduction, ...]
