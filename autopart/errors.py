@@ -48,7 +48,7 @@ class PlanError(InputError):
     """A plan file that is malformed, or does not fit its model or cluster."""
 
 
-class Infeasible(AutopartError):
+class Infeasible(AutopartError):  # noqa: N818 - an answer, not an error
     """No plan fits; the remedy names the nearest change that helps."""
 
     exit_status = 1

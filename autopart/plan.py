@@ -42,7 +42,10 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Consecutive blocks on a mesh of ranks (data x tensor, row major). ``shares[i]``: samples that replica i takes of every microbatch."""
+    """Consecutive blocks on a mesh of ranks (data x tensor, row major).
+
+    ``shares[i]`` is the number of samples that replica i takes of every microbatch.
+    """
 
     index: int
     blocks: tuple[str, ...]

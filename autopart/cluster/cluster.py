@@ -56,7 +56,7 @@ class Cluster:
         return self.groups[self.ranks[rank].group].device
 
     def link(self, source: int, target: int) -> Link:
-        """The path between two ranks: the node's interconnect, or both uplinks (slower one, latencies added), or the exception."""
+        """The path between two ranks: the interconnect, or both uplinks (the slower, latencies added), or the exception."""
         a, b = self.ranks[source], self.ranks[target]
         if a.node == b.node:
             return self.groups[a.group].interconnect

@@ -28,7 +28,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """``stage`` and ``microbatch`` name the computation that a SEND follows or a RECEIVE precedes; ``backward`` says whether it is a B.
+    """``stage`` and ``microbatch`` name the computation that a SEND follows or a RECEIVE precedes.
+
+    ``backward`` says whether that computation is a B.
     ``peer`` is the other rank of a message, else -1; ``microbatch`` is -1 for REDUCE and UPDATE.
     """
 
@@ -82,8 +84,10 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The part of a transfer that goes from one rank to another: ``rows`` samples, starting at ``source_start`` of the source rank's
-    own rows and ``target_start`` of the target's. For Replicate and Partial values the whole value goes, rows = 0.
+    """The part of a transfer that goes from one rank to another.
+
+    ``rows`` samples, starting at ``source_start`` of the source rank's own rows and at ``target_start`` of the target's.
+    For Replicate and Partial values the whole value goes, rows = 0.
     """
 
     transfer: Transfer
