@@ -142,7 +142,7 @@ def mlp(widths: tuple[int, ...] = (2, 4, 4, 2), *, sharded: bool = True) -> Shar
 
 
 def transformer(layers: int = 12, width: int = 64, *, tied: bool = True) -> ShardedGraph:
-    """Token embedding, ``layers`` equal residual layers in ``h.0``, ``h.1``, ..., final norm, head (tied to the embedding), loss."""
+    """Token embedding, equal residual layers ``h.0``, ``h.1``, ..., final norm, head (tied to the embedding), loss."""
     b, vocabulary, tokens = Builder("transformer"), 8 * width, 16
     ids = b.input("ids", (BATCH, tokens), "int64")
     labels = b.input("labels", (BATCH, tokens), "int64", ("targets", 0))
@@ -344,7 +344,8 @@ def _mean(b: Builder, kind: str, x: str, target: str, count: str, sharded: bool)
 def placed(b: Builder, loss: str) -> ShardedGraph:
     """With the placements that follow for these ops: samples are in dim 0 throughout; scalars of samples are partial sums."""
     graph = b.graph(loss)
-    placements: dict[str, Placement] = {leaf.value.name: Replicate() for leaf in (*graph.parameters, *graph.buffers)}
+    placements: dict[str, Placement] = {parameter.value.name: Replicate() for parameter in graph.parameters}
+    placements.update({buffer.value.name: Replicate() for buffer in graph.buffers})
     for source in graph.inputs:
         placements[source.value.name] = Replicate() if source.batch_dim is None else Shard(0)
     for op in graph.ops:
