@@ -40,9 +40,14 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class GlobalSize:
-    """A ``Size`` that always means the whole global batch, whatever the rows of the rank: the count of a mean."""
+    """A ``Size`` that always means the whole global batch, whatever the rows of the rank: the count of a mean, or the
+    rows of a tensor that was gathered from all ranks."""
 
     expression: str
+
+    def at(self, global_batch: int) -> int:
+        """The size for a global batch of that many samples."""
+        return Size(self.expression).at(global_batch)
 
     def __str__(self) -> str:
         return f"global({self.expression})"
@@ -78,14 +83,19 @@ DTYPE_BYTES: Mapping[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor: name, sizes (a ``Size`` where they depend on the batch), dtype as torch spells it."""
+    """A tensor: name, sizes (a ``Size`` where they depend on the batch), dtype as torch spells it.
+
+    Only sharding makes a ``GlobalSize`` in a shape: the tensor was gathered and has the rows of all ranks.
+    """
 
     name: str
-    shape: tuple[int | Size, ...]
+    shape: tuple[int | Size | GlobalSize, ...]
     dtype: str
 
-    def shape_at(self, batch: int) -> tuple[int, ...]:
-        return tuple(d.at(batch) if isinstance(d, Size) else d for d in self.shape)
+    def shape_at(self, batch: int, global_batch: int | None = None) -> tuple[int, ...]:
+        """The shape for ``batch`` rows; without ``global_batch`` those are all there are."""
+        whole = batch if global_batch is None else global_batch
+        return tuple(d if isinstance(d, int) else d.at(batch if isinstance(d, Size) else whole) for d in self.shape)
 
     def numel(self, batch: int) -> int:
         count = 1
