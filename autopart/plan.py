@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad")
+PRECISIONS = ("float32", "float64", "bfloat16")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:

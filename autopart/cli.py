@@ -1,0 +1,269 @@
+"""The command line. Results to stdout, progress to stderr; exit 0 done, 1 the answer is no, 2 wrong input, 130 interrupted.
+
+torch and the solver are imported inside the commands that need them: ``autopart --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from autopart.errors import AutopartError, InputError
+from autopart.plan import OPTIMIZERS, PRECISIONS, Plan
+
+Command = Callable[[argparse.Namespace], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    arguments = build_parser().parse_args(argv)
+    command: Command = arguments.command
+    try:
+        command(arguments)
+    except AutopartError as error:
+        print(f"autopart: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("autopart: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away, as `| head` does
+        return 0
+    return 0
+
+
+def plan_command(arguments: argparse.Namespace) -> None:
+    from autopart import pipeline
+    from autopart.planfile import dump_plan, save_plan
+
+    plan = pipeline.plan_files(
+        arguments.model,
+        arguments.devices,
+        batch_size=arguments.batch_size,
+        settings=pipeline.settings(arguments.optimizer, arguments.precision, arguments.batch_norm),
+        limits=pipeline.Limits(
+            stages=arguments.stages,
+            data=arguments.data,
+            microbatches=arguments.microbatches,
+            schedule=arguments.schedule,
+            gap=arguments.gap,
+            time_limit_s=arguments.time_limit,
+        ),
+        progress=_progress(arguments),
+    )
+    save_plan(plan, arguments.output)
+    print(dump_plan(plan) if arguments.json else _report(plan), end="")
+
+
+def show_command(arguments: argparse.Namespace) -> None:
+    from autopart.planfile import dump_plan, load_plan
+
+    plan = load_plan(arguments.plan)
+    if arguments.format == "json":
+        text = dump_plan(plan)
+    elif arguments.format == "dot":
+        text = _dot(plan)
+    else:
+        text = _report(plan)
+    _write(text, arguments.output)
+
+
+def price_command(arguments: argparse.Namespace) -> None:
+    from autopart import pipeline
+    from autopart.planfile import dump_plan, load_plan, save_plan
+
+    plan = pipeline.price_plan(load_plan(arguments.plan), progress=_progress(arguments))
+    if arguments.output:
+        save_plan(plan, arguments.output)
+    print(dump_plan(plan) if arguments.json else _report(plan), end="")
+
+
+def compile_command(arguments: argparse.Namespace) -> None:
+    from autopart import pipeline
+    from autopart.planfile import load_plan
+
+    folder = Path(arguments.output or Path(arguments.plan).with_suffix(""))
+    pipeline.compile_files(load_plan(arguments.plan), folder, progress=_progress(arguments))
+    print(f"{folder / 'stages.py'}: what every rank runs\n{folder / 'train.py'}: start it with torchrun")
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    from autopart import local
+    from autopart.planfile import load_plan
+
+    local.run(
+        load_plan(arguments.plan),
+        steps=arguments.steps,
+        learning_rate=arguments.lr,
+        compare=arguments.compare,
+        progress=_progress(arguments),
+    )
+
+
+def devices_command(arguments: argparse.Namespace) -> None:
+    from autopart.cluster.listing import format_catalogue
+
+    print(format_catalogue(), end="")
+
+
+def _report(plan: Plan) -> str:
+    from autopart.cluster.load import load_cluster
+    from autopart.report.text import format_plan
+
+    return format_plan(plan, load_cluster(plan.cluster.path))
+
+
+def _dot(plan: Plan) -> str:
+    from autopart import pipeline
+    from autopart.report.dot import format_dot
+
+    built = pipeline.build(plan)
+    return format_dot(plan, built.cluster, built.program)
+
+
+def _write(text: str, path: str | None) -> None:
+    if path is None:
+        print(text, end="")
+        return
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"can't be written: {error.strerror}", where=path, remedy="Name another file with -o.") from error
+
+
+def _progress(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """Says what is going on, on one line of a terminal; silent elsewhere."""
+    if arguments.quiet or not sys.stderr.isatty():
+        return lambda text: None
+    return lambda text: print(f"\r\x1b[K{text}", end="" if text else "", file=sys.stderr, flush=True)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="autopart",
+        description="Split a PyTorch model over a cluster of unlike devices: plan it, read the plan, compile it, run it.",
+        epilog="example: autopart plan model.py --devices cluster.yaml --batch-size 64 -o plan.json",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _plan_parser(commands)
+    _show_parser(commands)
+    _price_parser(commands)
+    _compile_parser(commands)
+    _run_parser(commands)
+    devices = commands.add_parser("devices", help="list the device types that cluster files may name")
+    devices.set_defaults(command=devices_command)
+    return parser
+
+
+Subparsers = argparse._SubParsersAction  # type: ignore[type-arg]  # noqa: SLF001 - argparse has no public name for it
+
+
+def _plan_parser(commands: Subparsers) -> None:
+    plan = commands.add_parser("plan", help="decide what runs where", description="Find the best plan and prove how good it is.")
+    plan.add_argument("model", metavar="MODEL.py[:FACTORY]", help="defines model() and example_inputs(batch_size)")
+    plan.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the machines and the links between them")
+    plan.add_argument("--batch-size", required=True, type=positive, metavar="N", help="samples of a step, over all devices")
+    plan.add_argument("-o", "--output", default="plan.json", metavar="FILE", help="where the plan goes (plan.json)")
+    plan.add_argument("--time-limit", type=seconds, default=60.0, metavar="S", help="seconds for the solver (60)")
+    plan.add_argument("--gap", type=fraction, default=0.01, help="stop when the plan is proven this close to the best (0.01)")
+    plan.add_argument("--stages", type=positive, metavar="N", help="pin the number of pipeline stages")
+    plan.add_argument("--tensor", type=positive, metavar="N", default=1, help="pin the tensor degree; this version runs 1")
+    plan.add_argument("--data", type=positive, metavar="N", help="pin the number of replicas of every stage")
+    plan.add_argument("--microbatches", type=positive, metavar="N", help="pin the number of microbatches")
+    plan.add_argument("--schedule", choices=["1f1b", "gpipe"], help="pin the pipeline schedule")
+    plan.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="whose state memory must hold (adamw)")
+    plan.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is autocast over float32 parameters")
+    plan.add_argument(
+        "--batch-norm",
+        choices=["global", "local"],
+        default="global",
+        help="statistics over the global batch, or each microbatch's own",
+    )
+    plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+    _quiet(plan)
+    plan.set_defaults(command=_checked_tensor)
+
+
+def _checked_tensor(arguments: argparse.Namespace) -> None:
+    if arguments.tensor != 1:
+        raise InputError(
+            f"--tensor {arguments.tensor}: this version splits by samples and by stages, not yet inside an op",
+            remedy="Leave --tensor out, or pass --tensor 1.",
+        )
+    plan_command(arguments)
+
+
+def _show_parser(commands: Subparsers) -> None:
+    show = commands.add_parser("show", help="draw a plan", description="Show a plan that `autopart plan` wrote.")
+    show.add_argument("plan", metavar="plan.json")
+    show.add_argument("--format", choices=["text", "json", "dot"], default="text", help="dot is for graphviz")
+    show.add_argument("-o", "--output", metavar="FILE", help="write there instead of to the terminal")
+    show.set_defaults(command=show_command)
+
+
+def _price_parser(commands: Subparsers) -> None:
+    price = commands.add_parser("price", help="check and price a plan that somebody edited or wrote by hand")
+    price.add_argument("plan", metavar="plan.json")
+    price.add_argument("-o", "--output", metavar="FILE", help="write the priced plan")
+    price.add_argument("--json", action="store_true", help="print the plan as JSON")
+    _quiet(price)
+    price.set_defaults(command=price_command)
+
+
+def _compile_parser(commands: Subparsers) -> None:
+    build = commands.add_parser("compile", help="write the distributed module that a plan describes")
+    build.add_argument("plan", metavar="plan.json")
+    build.add_argument("-o", "--output", metavar="DIR", help="where the module goes (the plan's name without .json)")
+    _quiet(build)
+    build.set_defaults(command=compile_command)
+
+
+def _run_parser(commands: Subparsers) -> None:
+    run = commands.add_parser("run", help="train a plan on this machine, one process a rank")
+    run.add_argument("plan", metavar="plan.json")
+    run.add_argument("--steps", type=positive, default=5, metavar="N", help="training steps (5)")
+    run.add_argument("--lr", type=positive_number, default=1e-3, help="learning rate (0.001)")
+    run.add_argument("--compare", action="store_true", help="train the unsplit model too and print both losses")
+    _quiet(run)
+    run.set_defaults(command=run_command)
+
+
+def _quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def positive(text: str) -> int:
+    """An argument that counts something."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def positive_number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+seconds = positive_number
+
+
+def fraction(text: str) -> float:
+    """A share from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction such as 0.01")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
