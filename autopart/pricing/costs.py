@@ -29,7 +29,8 @@ class RankCosts:
 @dataclass(frozen=True, slots=True)
 class Reduction:
     """A sum of gradients once a step, after the last backward of all its ranks: over the replicas of one stage, or over those
-    of every stage that shares a tied parameter (``stages`` has several)."""
+    of every stage that shares a tied parameter (``stages`` has several).
+    """
 
     stages: tuple[int, ...]
     ranks: tuple[int, ...]
