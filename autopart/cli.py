@@ -102,7 +102,7 @@ def run_command(arguments: argparse.Namespace) -> None:
     )
 
 
-def devices_command(arguments: argparse.Namespace) -> None:
+def devices_command(_: argparse.Namespace) -> None:
     from autopart.cluster.listing import format_catalogue
 
     print(format_catalogue(), end="")
@@ -135,9 +135,13 @@ def _write(text: str, path: str | None) -> None:
 
 def _progress(arguments: argparse.Namespace) -> Callable[[str], None]:
     """Says what is going on, on one line of a terminal; silent elsewhere."""
-    if arguments.quiet or not sys.stderr.isatty():
-        return lambda text: None
-    return lambda text: print(f"\r\x1b[K{text}", end="" if text else "", file=sys.stderr, flush=True)
+    shown = not arguments.quiet and sys.stderr.isatty()
+
+    def say(text: str) -> None:
+        if shown:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    return say
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -169,7 +169,7 @@ def _validator() -> Draft202012Validator:
 def _schema_error(problem: ValidationError, text: str, path: str) -> PlanError:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path).lstrip(".")
     line = _line_of(text, list(problem.absolute_path))
-    what = problem.message if len(problem.message) < 200 else f"{problem.message[:200]} ..."
+    what = problem.message if len(problem.message) < 200 else f"... {problem.message[-160:]}"
     return PlanError(
         f"{place}: {what}" if place else what,
         where=f"{path}:{line}" if line else path,
