@@ -38,13 +38,13 @@ class Option:
     recompute: bool
     usage: tuple[int, ...]  # devices taken of each group
     time_s: Array  # [p, n] forward and backward (and forward again under recomputation)
-    boundary_s: Array  # [n + 1] a stage [i, j) pays [i] + [j]: its side of moving the cut values and their gradients
+    boundary_s: Array  # [n + 1] a stage [i, j) pays [i] + [j], its side of moving the cut values and gradients; 0 at both ends
     sync_s: Array  # [n] exposed gradient reduction and optimizer update, once a step
     capacity_bytes: Array  # [p] memory less what is there whatever the blocks
     static_bytes: Array  # [p, n] parameters, gradients, optimizer state
     inflight_bytes: Array  # [p, n] kept for every microbatch in flight
     transient_bytes: Array  # [p, n] needed only while the block runs: the largest counts, once
-    edge_bytes: Array | None = None  # [p, n + 1] a stage [i, j) keeps [:, i] + [:, j] more for every microbatch in flight
+    edge_bytes: Array | None = None  # [p, n + 1] [i, j) keeps [:, i] + [:, j] more for every microbatch in flight; ends 0
 
 
 @dataclass(frozen=True, slots=True)
