@@ -33,7 +33,7 @@ Counts = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """What enumeration needs of a group; ``fixed_s + rows * sample_s`` is one device's time, forward and backward, for the model."""
+    """What enumeration needs of a group; a device takes ``fixed_s + rows * sample_s`` forward and backward through the model."""
 
     devices: int
     node_size: int
