@@ -46,21 +46,18 @@ def messages(program: Program, *, backward: bool = False) -> dict[Pair, tuple[Pi
     return {pair: tuple(found[pair]) for pair in sorted(found)}
 
 
-def shape(piece: Piece, microbatch_size: int) -> tuple[int, ...]:
-    """Sizes of the tensor that is sent. Only the sharded dim is local; any other size that depends on the batch counts the
-    samples of the whole microbatch (a gathered value).
-    """
-    placement = piece.transfer.placement
-    sharded = placement.dim % len(piece.transfer.shape) if isinstance(placement, Shard) else -1
+def shape(piece: Piece, batch_size: int) -> tuple[int, ...]:
+    """Sizes of the tensor that is sent: the piece's rows of a sharded value, else the whole of it."""
+    rows = piece.rows if isinstance(piece.transfer.placement, Shard) else batch_size
     return tuple(
-        size.at(piece.rows if dim == sharded else microbatch_size) if isinstance(size, Size) else size
-        for dim, size in enumerate(piece.transfer.shape)
+        size if isinstance(size, int) else size.at(rows if isinstance(size, Size) else batch_size)
+        for size in piece.transfer.shape
     )
 
 
-def nbytes(piece: Piece, microbatch_size: int) -> int:
+def nbytes(piece: Piece, batch_size: int) -> int:
     """Bytes of the piece; its gradient has as many."""
-    return prod(shape(piece, microbatch_size)) * DTYPE_BYTES[piece.transfer.dtype]
+    return prod(shape(piece, batch_size)) * DTYPE_BYTES[piece.transfer.dtype]
 
 
 def _row_pieces(transfer: Transfer, source: StageSpec, target: StageSpec) -> Iterator[Piece]:

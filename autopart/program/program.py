@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from autopart.ir.graph import Size
+from autopart.ir.graph import GlobalSize, Size
 from autopart.sharding.placement import Placement
 
 
@@ -48,7 +48,7 @@ class Transfer:
     value: str
     source: int
     target: int
-    shape: tuple[int | Size, ...]
+    shape: tuple[int | Size | GlobalSize, ...]
     dtype: str
     placement: Placement
     differentiable: bool
