@@ -12,7 +12,8 @@ class RankCosts:
 
     Seconds of one microbatch without messages, except ``update_s`` (once a step); bytes on this device. While it
     runs the rank holds ``static_bytes``, ``inflight_bytes`` for every microbatch between its F and the end of its B,
-    and ``transient_bytes`` during any F or B. ``capacity_bytes`` is the device's memory less the framework's reserve.
+    and ``transient_bytes`` during any F or B; during the update ``static_bytes`` and ``update_bytes``. ``capacity_bytes`` is
+    the device's memory less the framework's reserve.
     """
 
     rank: int
@@ -23,6 +24,7 @@ class RankCosts:
     static_bytes: int
     inflight_bytes: int
     transient_bytes: int
+    update_bytes: int
     capacity_bytes: int
 
 
