@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["accelerator", "cpu"]
 
 
 @dataclass(frozen=True)
 class DeviceType:
-    """One kind of device. ``flops`` is by dtype name (dense, no sparsity)."""
+    """One kind of device. ``flops`` is by dtype name (dense, no sparsity), with "tf32" where convolutions may use it."""
 
     name: str
     memory_bytes: int
     memory_bandwidth_bytes_per_s: float
-    flops: Mapping[str, float]
+    flops: Mapping[str, float] = field(hash=False)
     launch_s: float  # time that one op costs whatever its size
     source: str = ""
+    kind: Kind = "accelerator"
+    note: str = ""  # what a user of this type must know
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,4 +32,9 @@ class Link:
     bandwidth_bytes_per_s: float
 
     def transfer_s(self, nbytes: float) -> float:
+        """Seconds for one message that has the path to itself."""
         return self.latency_s + nbytes / self.bandwidth_bytes_per_s
+
+
+UNUSED_LINK = Link(0.0, math.inf)
+"""Stands where no message can pass: the interconnect of a single device, the network of a single node."""

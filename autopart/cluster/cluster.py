@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from cost_models.hardware import DeviceType, Link
+from cost_models.collective import Topology, slowest
+from cost_models.hardware import UNUSED_LINK, DeviceType, Link
 
 
 @dataclass(frozen=True)
 class Group:
-    """One entry under ``nodes``: ``count`` equal nodes of ``devices_per_node`` equal devices. Ranks follow file order."""
+    """One entry under ``nodes``: ``count`` equal nodes of ``devices_per_node`` equal devices. Ranks follow file order.
+
+    An exception for one node of an entry cuts the entry into several groups; ``stem`` and ``first`` then keep the names of its
+    nodes: node i of the group is ``stem`` + (``first`` + i).
+    """
 
     name: str
     count: int
@@ -18,10 +25,18 @@ class Group:
     devices_per_node: int
     interconnect: Link  # between devices of one node
     network: Link  # a node's uplink, each direction
+    stem: str = ""
+    first: int = 0
 
     @property
     def devices(self) -> int:
         return self.count * self.devices_per_node
+
+    def node_name(self, index: int) -> str:
+        """The name of the group's node ``index``: "a1", or the group's own name where it is a single node."""
+        if self.count == 1:
+            return self.name
+        return f"{self.stem or self.name}{self.first + index}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +67,57 @@ class Cluster:
                 node += 1
         return tuple(found)
 
+    @cached_property
+    def nodes(self) -> tuple[str, ...]:
+        """The name of every node, by its number."""
+        return tuple(group.node_name(i) for group in self.groups for i in range(group.count))
+
     def device(self, rank: int) -> DeviceType:
         return self.groups[self.ranks[rank].group].device
 
     def link(self, source: int, target: int) -> Link:
         """The path between two ranks: the interconnect, or both uplinks (the slower, latencies added), or the exception."""
         a, b = self.ranks[source], self.ranks[target]
-        if a.node == b.node:
-            return self.groups[a.group].interconnect
-        pair = (min(a.group, b.group), max(a.group, b.group))
-        for groups, link in self.exceptions:
-            if groups == pair:
-                return link
-        first, second = self.groups[a.group].network, self.groups[b.group].network
-        return Link(
-            first.latency_s + second.latency_s,
-            min(first.bandwidth_bytes_per_s, second.bandwidth_bytes_per_s),
-        )
+        return self.groups[a.group].interconnect if a.node == b.node else self.network(a.group, b.group)
+
+    def network(self, first: int, second: int) -> Link:
+        """The path between two nodes, one of each group: both uplinks (the slower, latencies added), or the exception."""
+        exception = self._exception.get((min(first, second), max(first, second)))
+        if exception:
+            return exception
+        a, b = self.groups[first].network, self.groups[second].network
+        return Link(a.latency_s + b.latency_s, min(a.bandwidth_bytes_per_s, b.bandwidth_bytes_per_s))
+
+    @cached_property
+    def _exception(self) -> dict[tuple[int, int], Link]:
+        return dict(self.exceptions)
+
+
+def node_sizes(cluster: Cluster) -> tuple[int, ...]:
+    """Devices of every node, by its number."""
+    return tuple(group.devices_per_node for group in cluster.groups for _ in range(group.count))
+
+
+def same_node(cluster: Cluster, ranks: Iterable[int]) -> bool:
+    """Whether all these ranks sit in one node."""
+    return len({cluster.ranks[rank].node for rank in ranks}) <= 1
+
+
+def topology(cluster: Cluster, ranks: Iterable[int]) -> Topology:
+    """What a collective over these ranks goes by: ranks on each node, the slowest links inside and across."""
+    places = [cluster.ranks[rank] for rank in ranks]
+    nodes = Counter((place.group, place.node) for place in places)
+    per_group = Counter(group for group, _ in nodes)
+    inside = [cluster.groups[group].interconnect for (group, _), count in nodes.items() if count > 1]
+    across = [
+        cluster.network(first, second)
+        for first in per_group
+        for second in per_group
+        if first < second or (first == second and per_group[first] > 1)
+    ]
+    return Topology(tuple(nodes.values()), slowest(inside) if inside else UNUSED_LINK, slowest(across) if across else UNUSED_LINK)
+
+
+def slowest_link(cluster: Cluster, ranks: Iterable[int]) -> Link:
+    """The largest latency and the smallest bandwidth of any path between two of these ranks; UNUSED_LINK for one rank."""
+    return topology(cluster, ranks).slowest

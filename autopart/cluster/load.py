@@ -1,0 +1,202 @@
+"""cluster.yaml -> Cluster. Every mistake in the file is a ClusterError that names the line, what is wrong, and what to write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import astuple
+from pathlib import Path
+
+from autopart.cluster import reading
+from autopart.cluster.cluster import Cluster, Group
+from autopart.cluster.exceptions import apply
+from autopart.cluster.reading import Spot
+from autopart.cluster.units import BANDWIDTH, FLOPS, MEMORY, MEMORY_BANDWIDTH, TIME
+from autopart.errors import ClusterError
+from cost_models.catalogue import DTYPES, TypeEntry, catalogue, correct, define, missing, nearest
+from cost_models.hardware import UNUSED_LINK, DeviceType, Kind, Link
+
+LARGEST_FILE_BYTES = 2**20
+MOST_DEVICES = 1_000_000
+
+_NODES_REMEDY = "Write a list: `- name: a` with `devices: {type: A100-80GB, count: 8}`."
+
+
+def load_cluster(path: str | Path) -> Cluster:
+    """Read and check a cluster file."""
+    where = str(path)
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(LARGEST_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ClusterError(
+            "no such file", where=where, remedy="`autopart devices --detect` writes one for this machine."
+        ) from error
+    except IsADirectoryError as error:
+        raise ClusterError("this is a directory", where=where, remedy="Name the cluster file in it.") from error
+    except (OSError, ValueError) as error:
+        raise ClusterError(f"can't be read: {error}", where=where, remedy="Check the path and its permissions.") from error
+    if len(raw) > LARGEST_FILE_BYTES:
+        raise ClusterError("this is far too large for a cluster file", where=where, remedy="Name a cluster.yaml.")
+    try:
+        return parse_cluster(raw.decode("utf-8-sig"), where)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ClusterError("this is not UTF-8 text", where=f"{where}:{line}", remedy="Save the file as UTF-8.") from error
+
+
+def parse_cluster(text: str, path: str) -> Cluster:
+    """A Cluster from the text of a cluster file; ``path`` is for messages and for the plan."""
+    file = reading.mapping(reading.compose(text, path), required=("nodes",), optional=("links", "types"))
+    types = _types(file.get("types"))
+    spots = reading.sequence(file["nodes"], _NODES_REMEDY)
+    groups = [_group(spot, types) for spot in spots]
+    _check_names(groups, spots)
+    _check_size(groups, spots)
+    _check_networks(groups, spots)
+    cut, exceptions = apply(file.get("links"), groups)
+    return Cluster(path, _digest(cut, exceptions), cut, exceptions)
+
+
+def _types(spot: Spot | None) -> Mapping[str, DeviceType]:
+    """The catalogue, with the file's own types and corrections."""
+    types = dict(catalogue())
+    if spot is None:
+        return types
+    for name, (key, value) in reading.entries(spot, "Write `name: {memory: ..., memory_bandwidth: ..., flops: {...}}`.").items():
+        reading.name(key)
+        entry = _type_entry(value)
+        if name in types:
+            types[name] = correct(types[name], entry)
+            continue
+        absent = missing(entry)
+        if absent:
+            near = nearest(name, catalogue())
+            hint = f"; to correct a known type, spell its name: {', '.join(near)}" if near else ""
+            raise key.error(f"the new device type {name!r} has no {' and no '.join(absent)}", f"Add {', '.join(absent)}{hint}.")
+        types[name] = define(name, entry)
+    return types
+
+
+def _type_entry(spot: Spot) -> TypeEntry:
+    keys = reading.mapping(spot, required=(), optional=("memory", "memory_bandwidth", "flops", "launch", "kind", "source"))
+    flops = reading.mapping(keys["flops"], required=(), optional=DTYPES) if "flops" in keys else {}
+    kind: Kind | None = None
+    if "kind" in keys:
+        kind = "cpu" if reading.choice(keys["kind"], ("accelerator", "cpu")) == "cpu" else "accelerator"
+    return TypeEntry(
+        memory_bytes=int(reading.quantity(keys["memory"], MEMORY)) if "memory" in keys else None,
+        memory_bandwidth_bytes_per_s=(
+            reading.quantity(keys["memory_bandwidth"], MEMORY_BANDWIDTH) if "memory_bandwidth" in keys else None
+        ),
+        flops={dtype: reading.quantity(speed, FLOPS) for dtype, speed in flops.items()},
+        launch_s=reading.quantity(keys["launch"], TIME) if "launch" in keys else None,
+        kind=kind,
+        source=reading.text(keys["source"]) if "source" in keys else "",
+    )
+
+
+def _group(spot: Spot, types: Mapping[str, DeviceType]) -> Group:
+    keys = reading.mapping(spot, required=("name", "devices"), optional=("count", "interconnect", "network"))
+    devices = reading.mapping(keys["devices"], required=("type", "count"))
+    per_node = reading.count(devices["count"], MOST_DEVICES)
+    if per_node > 1 and "interconnect" not in keys:
+        raise spot.error(
+            f"{spot.what} has {per_node} devices but no interconnect between them",
+            "Add `interconnect: {bandwidth: 300 GB/s, latency: 3 us}` with your numbers.",
+        )
+    return Group(
+        name=reading.name(keys["name"]),
+        count=reading.count(keys["count"], MOST_DEVICES) if "count" in keys else 1,
+        device=_device(devices["type"], types),
+        devices_per_node=per_node,
+        interconnect=_link(keys["interconnect"]) if "interconnect" in keys else UNUSED_LINK,
+        network=_link(keys["network"]) if "network" in keys else UNUSED_LINK,
+    )
+
+
+def _device(spot: Spot, types: Mapping[str, DeviceType]) -> DeviceType:
+    name = reading.text(spot)
+    if name not in types:
+        near = nearest(name, types)
+        hint = f"Did you mean {' or '.join(near)}? " if near else ""
+        raise spot.error(
+            f"unknown device type {name!r}",
+            f"{hint}`autopart devices` lists the catalogue; `types:` in this file defines new ones.",
+        )
+    return types[name]
+
+
+def _link(spot: Spot) -> Link:
+    keys = reading.mapping(spot, required=("bandwidth", "latency"))
+    return Link(reading.quantity(keys["latency"], TIME), reading.quantity(keys["bandwidth"], BANDWIDTH))
+
+
+def _check_names(groups: list[Group], spots: list[Spot]) -> None:
+    """No two nodes may share a name, expanded names (a0, a1) included."""
+    first: dict[str, int] = {}
+    for index, (group, spot) in enumerate(zip(groups, spots, strict=True)):
+        if group.name in first:
+            line = spots[first[group.name]].node.start_mark.line + 1
+            raise spot.error(f"two nodes are called {group.name!r}; the first is on line {line}", "Give each entry its own name.")
+        first[group.name] = index
+    for group, spot in zip(groups, spots, strict=True):
+        for stem, digits in _splits(group.name):
+            if stem in first and _overlap(groups[first[stem]].count, digits, group.count):
+                what = f"the name {group.name!r} is also that of a node of {stem!r}, whose nodes are {stem}0, {stem}1 and so on"
+                raise spot.error(what, "Rename one of the two entries.")
+
+
+def _splits(name: str) -> list[tuple[str, str]]:
+    """Every way to read a name as stem and number: "a10" is "a1" + "0" and "a" + "10"."""
+    digits = len(name) - len(name.rstrip("0123456789"))
+    return [(name[:-size], name[-size:]) for size in range(1, min(digits, 8) + 1) if name[:-size]]
+
+
+def _overlap(stem_count: int, digits: str, own_count: int) -> bool:
+    """Whether nodes stem0..stem(stem_count - 1) meet the node stem+digits, or stem+digits+0 onwards where there are several."""
+    if stem_count == 1 or (digits[0] == "0" and (len(digits) > 1 or own_count > 1)):
+        return False
+    return int(digits) * (1 if own_count == 1 else 10) < stem_count
+
+
+def _check_size(groups: list[Group], spots: list[Spot]) -> None:
+    total = 0
+    for group, spot in zip(groups, spots, strict=True):
+        total += group.devices
+        if total > MOST_DEVICES:
+            raise spot.error(
+                f"the cluster has at least {total:,} devices; more than {MOST_DEVICES:,} are not supported",
+                "Check both `count`s.",
+            )
+
+
+def _check_networks(groups: list[Group], spots: list[Spot]) -> None:
+    if sum(group.count for group in groups) == 1:
+        return
+    for group, spot in zip(groups, spots, strict=True):
+        if group.network is UNUSED_LINK:
+            raise spot.error(
+                f"node {group.name!r} has no network, and there are several nodes",
+                "Add `network: {bandwidth: 25 Gb/s, latency: 30 us}` with the numbers of its uplink.",
+            )
+
+
+def _digest(groups: tuple[Group, ...], exceptions: tuple[tuple[tuple[int, int], Link], ...]) -> str:
+    """Of what the file means, whatever its comments, order of keys and units."""
+    described = [
+        (
+            group.name,
+            group.count,
+            group.devices_per_node,
+            [device.name, device.memory_bytes, device.memory_bandwidth_bytes_per_s, device.launch_s, device.kind],
+            sorted(device.flops.items()),
+            astuple(group.interconnect),
+            astuple(group.network),
+        )
+        for group in groups
+        for device in [group.device]
+    ]
+    text = json.dumps([described, [(pair, astuple(link)) for pair, link in exceptions]])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
