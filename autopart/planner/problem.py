@@ -44,7 +44,7 @@ class Option:
     static_bytes: Array  # [p, n] parameters, gradients, optimizer state
     inflight_bytes: Array  # [p, n] kept for every microbatch in flight
     transient_bytes: Array  # [p, n] needed only while the block runs: the largest counts, once
-    edge_bytes: Array | None = None  # [p, n + 1] [i, j) keeps [:, i] + [:, j] more for every microbatch in flight; ends 0
+    output_bytes: Array | None = None  # [p, n + 1] a stage [i, j) keeps [:, j] more for every microbatch in flight; 0 at n
 
 
 @dataclass(frozen=True, slots=True)
