@@ -1,0 +1,95 @@
+"""Loaded -> Traced: the model and its loss as one graph, by torch.export with the batch size symbolic."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from autopart.errors import ModelError
+from autopart.frontend.examples import Example, rebuild
+from autopart.frontend.load import Loaded, batch_of, examples
+from autopart.frontend.normalize import normalize
+from autopart.ir.graph import Graph
+
+ATTEMPTS = 3
+PRIMES = (7, 11, 13, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A graph, and the tensors of its parameters, buffers and constants by value name: real ones where the model has memory."""
+
+    graph: Graph
+    tensors: Mapping[str, torch.Tensor]
+
+
+def trace(loaded: Loaded) -> Traced:
+    """The training forward pass of ``loaded``, from inputs to loss, for any number of samples."""
+    error: Exception | None = None
+    for batch_size in batch_sizes(loaded)[:ATTEMPTS]:
+        batch = examples(loaded, batch_size)
+        program = export(loaded, batch, batch_size)
+        graph, tensors = normalize(program, loaded.module, batch, loaded.name)
+        return Traced(graph, tensors)
+    raise AssertionError(error)
+
+
+def batch_sizes(loaded: Loaded) -> list[int]:
+    """Primes that are no size of the model, so that a batch dim is never mistaken for another."""
+    sizes = {size for tensor in (*loaded.module.parameters(), *loaded.module.buffers()) for size in tensor.shape}
+    sizes |= {size for example in examples(loaded, 3) for size in example.tensor.shape}
+    return [prime for prime in PRIMES if prime not in sizes] or list(PRIMES)
+
+
+class WithLoss(nn.Module):
+    """The module to export: flat tensors in, the loss out."""
+
+    def __init__(self, loaded: Loaded, inputs: Any, targets: Any) -> None:
+        super().__init__()
+        self.model = loaded.module
+        self._loaded, self._inputs, self._targets = loaded, inputs, targets
+
+    def forward(self, *flat: torch.Tensor) -> torch.Tensor:
+        values = iter(flat)
+        inputs, targets = rebuild(self._inputs, values), rebuild(self._targets, values)
+        output = self.model(**inputs) if isinstance(inputs, Mapping) else self.model(*inputs)
+        return scalar_loss(self._loaded, output, targets)
+
+
+def export(loaded: Loaded, batch: Sequence[Example], batch_size: int) -> ExportedProgram:
+    inputs, targets = batch_of(loaded, batch_size)
+    wrapper = WithLoss(loaded, inputs, targets)
+    wrapper.train(loaded.module.training) if False else None
+    dynamic = tuple({} if example.batch_dim is None else {example.batch_dim: Dim.DYNAMIC} for example in batch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.export(
+            wrapper, tuple(example.tensor for example in batch), dynamic_shapes=(dynamic,), strict=False
+        )
+
+
+def scalar_loss(loaded: Loaded, output: Any, targets: Sequence[Any]) -> torch.Tensor:
+    """The loss of an output: by the loss function, or the output itself, or what it holds under ``loss``."""
+    if loaded.loss is not None:
+        found = loaded.loss(output, *targets)
+    elif isinstance(output, torch.Tensor):
+        found = output
+    elif isinstance(output, Mapping):
+        found = output.get("loss")
+    else:
+        found = getattr(output, "loss", None)
+    if isinstance(found, torch.Tensor) and found.dim() == 0:
+        return found
+    what = f"a tensor of sizes {list(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
+    maker = "loss() returns" if loaded.loss is not None else "the module's output is, or holds under `loss`,"
+    raise ModelError(
+        f"{maker} {what}, expected a scalar",
+        where=loaded.where,
+        remedy="Define loss(output, *targets) that returns a scalar tensor, such as a mean.",
+    )
