@@ -6,7 +6,7 @@
    one S and one U;
 2. the pieces of every transfer carry each row of every target once, from the rank that holds it, and every partial term once;
 3. between every ordered pair of ranks, in each direction of the computation, what one side sends is what the other
-   receives: the same microbatches in the same order (NCCL pairs messages by order alone), where there are pieces and nowhere else;
+   receives: the same microbatches in the same order (NCCL pairs messages by order alone), where there are pieces and only there;
 4. nothing waits in a circle: program order, "a receive waits for its send", and the collectives of a stage's replicas (any F,
    B or S may hold one, so that replicas are taken to run each of them together) form no cycle.
 
