@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from autopart.blocks.blocks import Blocks
+from autopart.blocks.flow import loss_block, stage_buffers, stage_inputs, stage_parameters
+from autopart.ir.analysis import differentiable, is_random
 from autopart.ir.graph import Graph, Op
 from autopart.plan import Plan, Stage
 from autopart.program.match import match
@@ -14,23 +16,20 @@ from autopart.program.program import Program, StageSpec, Transfer
 from autopart.program.schedule import actions
 from autopart.sharding.batch import ShardedGraph
 
-RANDOM = ("dropout", "rand", "bernoulli", "normal_", "aten.normal", "multinomial", "poisson", "exponential", "uniform", "rrelu")
-RANDOM_IF_ASKED = ("scaled_dot_product_attention", "lstm", "gru", "rnn")  # they take a dropout probability
-
 
 def lower(blocks: Blocks, plan: Plan) -> Program:
     """The program of a plan that ``check_plan`` accepts, matched."""
-    stage_of = {op: index for index, stage in enumerate(plan.stages) for op in _ops_of(stage, blocks)}
+    assert loss_block(blocks) == len(blocks.blocks) - 1, f"the loss is made in block {loss_block(blocks)}, not in the last"
     graph = blocks.sharded.graph
-    loss = graph.producer.get(graph.loss)
-    assert loss is not None, f"the loss {graph.loss} is made by no op"
-    assert stage_of[loss.name] == len(plan.stages) - 1, f"the loss {graph.loss} is not made in the last stage"
+    ops = {op.name: op for op in graph.ops}
+    own = [[ops[op] for name in stage.blocks for op in blocks.blocks[blocks.index[name]].ops] for stage in plan.stages]
+    specs = tuple(_spec(stage, blocks, any(map(is_random, own[stage.index]))) for stage in plan.stages)
     bare = Program(
         batch_size=plan.batch_size,
         microbatches=plan.schedule.microbatches,
         schedule=plan.schedule.name,
-        stages=_with_unused(tuple(_spec(stage, blocks) for stage in plan.stages), graph),
-        transfers=_transfers(blocks.sharded, stage_of),
+        stages=_with_unused(specs, graph),
+        transfers=_transfers(blocks.sharded, own),
         actions={},
     )
     program = with_actions(bare)
@@ -44,58 +43,19 @@ def with_actions(program: Program) -> Program:
     return replace(program, actions=actions(program.schedule, program.microbatches, program.stages, forward, backward))
 
 
-def _ops_of(stage: Stage, blocks: Blocks) -> list[str]:
-    return [op for name in stage.blocks for op in blocks.blocks[blocks.index[name]].ops]
-
-
-def _spec(stage: Stage, blocks: Blocks) -> StageSpec:
-    graph = blocks.sharded.graph
-    names = set(_ops_of(stage, blocks))
-    own = [op for op in graph.ops if op.name in names]
-    read = _reads(own, _run_everywhere(blocks))
+def _spec(stage: Stage, blocks: Blocks, random: bool) -> StageSpec:
+    start = blocks.index[stage.blocks[0]]
+    interval = (start, start + len(stage.blocks))
     return StageSpec(
         index=stage.index,
         ranks=stage.ranks,
         shares=stage.shares,
-        inputs=tuple(source.value.name for source in graph.inputs if source.value.name in read),
-        parameters=tuple(parameter.name for parameter in graph.parameters if parameter.value.name in read),
-        buffers=tuple(buffer.name for buffer in graph.buffers if buffer.value.name in read),
+        inputs=stage_inputs(blocks, *interval),
+        parameters=stage_parameters(blocks, *interval),
+        buffers=stage_buffers(blocks, *interval),
         recompute=stage.recompute,
-        random=any(_random(op) for op in own),
+        random=random,
     )
-
-
-def _run_everywhere(blocks: Blocks) -> tuple[Op, ...]:
-    """Ops that every stage runs itself where it needs them: those of inputs alone, and the prologue."""
-    names = set(blocks.inputs_only)
-    return (*(op for op in blocks.sharded.graph.ops if op.name in names), *blocks.sharded.prologue)
-
-
-def _reads(ops: Iterable[Op], rerun: Iterable[Op]) -> set[str]:
-    """Values that ops read, and that those of ``rerun`` read which make or change one of these."""
-    makers: dict[str, list[Op]] = {}
-    for op in rerun:
-        for name in (*(value.name for value in op.outputs), *op.mutates):
-            makers.setdefault(name, []).append(op)
-    pending = [name for op in ops for name in op.inputs]
-    found: set[str] = set()
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending += [source for op in makers.get(name, ()) for source in op.inputs]
-    return found
-
-
-def _random(op: Op) -> bool:
-    if any(word in op.kind for word in RANDOM):
-        return True
-    return any(word in op.kind for word in RANDOM_IF_ASKED) and not _no_dropout(op)
-
-
-def _no_dropout(op: Op) -> bool:
-    """Every float that the op is given, among them its dropout probability, is zero."""
-    return all(value == 0 for value in (*op.args, *(value for _, value in op.kwargs)) if isinstance(value, float))
 
 
 def _with_unused(stages: tuple[StageSpec, ...], graph: Graph) -> tuple[StageSpec, ...]:
@@ -105,41 +65,31 @@ def _with_unused(stages: tuple[StageSpec, ...], graph: Graph) -> tuple[StageSpec
     return (replace(stages[0], parameters=parameters, buffers=buffers), *stages[1:])
 
 
-def _first_or_unheld(names: Iterable[str], held: list[tuple[str, ...]]) -> tuple[str, ...]:
+def _first_or_unheld(names: Iterable[str], held: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    first = set(held[0])
     later = {name for names in held[1:] for name in names}
-    return tuple(name for name in names if name in held[0] or name not in later)
+    return tuple(name for name in names if name in first or name not in later)
 
 
-def _transfers(sharded: ShardedGraph, stage_of: Mapping[str, int]) -> tuple[Transfer, ...]:
-    """Values read in a later stage than the one that makes them, by source, target, order of the graph."""
-    graph = sharded.graph
-    trained = values_with_gradient(graph)
+def _transfers(sharded: ShardedGraph, own: Sequence[Sequence[Op]]) -> tuple[Transfer, ...]:
+    """Values read in a later stage than the one that makes them, by source and target, then in the order of the graph."""
+    graph, trained = sharded.graph, differentiable(sharded.graph)
+    stage_of = {op.name: stage for stage, ops in enumerate(own) for op in ops}
     found: list[Transfer] = []
-    for op in graph.ops:
-        source = stage_of.get(op.name)
-        if source is None:
-            continue
-        _check_mutations(op, source, graph, stage_of)
-        for value in op.outputs:
-            for target in sorted({stage_of[user.name] for user in graph.users[value.name]} - {source}):
-                placement = sharded.placements[value.name]
-                found.append(Transfer(value.name, source, target, value.shape, value.dtype, placement, value.name in trained))
+    for source, ops in enumerate(own):
+        for op in ops:
+            _check_writes(op, source, graph, stage_of)
+            for value in op.outputs:
+                placement, has_gradient = sharded.placements[value.name], value.name in trained
+                targets = {stage_of[user.name] for user in graph.users[value.name]} - {source}
+                found += [
+                    Transfer(value.name, source, target, value.shape, value.dtype, placement, has_gradient) for target in targets
+                ]
     return tuple(sorted(found, key=lambda transfer: (transfer.source, transfer.target)))
 
 
-def _check_mutations(op: Op, stage: int, graph: Graph, stage_of: Mapping[str, int]) -> None:
-    """A value that came from another stage is a copy: writing into it would be lost."""
+def _check_writes(op: Op, stage: int, graph: Graph, stage_of: Mapping[str, int]) -> None:
+    """What came from another stage is a copy: a write into it would be lost."""
     for name in op.mutates:
         maker = graph.producer.get(name)
         assert maker is None or stage_of.get(maker.name) == stage, f"{op.name} writes into {name}, which another stage made"
-
-
-def values_with_gradient(graph: Graph) -> frozenset[str]:
-    """Values whose gradient the loss may need: they follow from a trainable parameter by differentiable ops."""
-    found = {parameter.value.name for parameter in graph.parameters if parameter.trainable}
-    for op in graph.ops:
-        if found.isdisjoint(op.inputs) or op.kind.startswith("aten.detach"):
-            continue
-        found.update(value.name for value in op.outputs if value.floating)
-        found.update(name for name in op.mutates if graph.values[name].floating)
-    return frozenset(found)

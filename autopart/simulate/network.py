@@ -1,0 +1,85 @@
+"""Messages on their way: each direction of an uplink, and of a device's port inside its node, carries one at a time.
+
+A message between nodes takes the sender's uplink out and the receiver's uplink in; inside a node, both devices' ports. It
+starts once both are free, first come first served. It takes latency and bytes over the bandwidth of the whole path, and keeps an
+uplink busy for its bytes over the uplink's own bandwidth: a fast node feeds several slow ones at the same time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from autopart.cluster.cluster import Cluster
+
+
+class Path(NamedTuple):
+    """``out`` and ``into`` are numbers of resources, with the seconds a byte keeps each busy."""
+
+    out: int
+    into: int
+    latency_s: float
+    byte_s: float
+    out_byte_s: float
+    into_byte_s: float
+
+
+class Parcel(NamedTuple):
+    """A message that is ready: sent, and expected by its receiver's step number ``step``."""
+
+    sender: int
+    receiver: int
+    microbatch: int
+    backward: bool
+    nbytes: int
+    step: int
+    ready_s: float
+
+
+def find_path(cluster: Cluster, sender: int, receiver: int) -> Path:
+    """Resources: ports of rank r are 2r out and 2r+1 in; behind all ranks' come the nodes' uplinks, numbered alike."""
+    link, a, b = cluster.link(sender, receiver), cluster.ranks[sender], cluster.ranks[receiver]
+    byte_s = 1 / link.bandwidth_bytes_per_s
+    if a.node == b.node:
+        return Path(2 * sender, 2 * receiver + 1, link.latency_s, byte_s, byte_s, byte_s)
+    uplinks = 2 * len(cluster.ranks)
+    own_s = [1 / cluster.groups[end.group].network.bandwidth_bytes_per_s for end in (a, b)]
+    return Path(
+        uplinks + 2 * a.node, uplinks + 2 * b.node + 1, link.latency_s, byte_s, min(own_s[0], byte_s), min(own_s[1], byte_s)
+    )
+
+
+class Network:
+    """The state of all uplinks. ``at`` schedules a call at a time; ``delivered(parcel, start_s, now_s)`` is called on arrival."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        at: Callable[[float, Callable[..., None], tuple[object, ...]], None],
+        delivered: Callable[[Parcel, float, float], None],
+    ) -> None:
+        nodes = 1 + max((rank.node for rank in cluster.ranks), default=0)
+        self._cluster, self._at, self._delivered = cluster, at, delivered
+        self._paths: dict[tuple[int, int], Path] = {}
+        self._busy = [False] * (2 * (len(cluster.ranks) + nodes))
+        self._queues: dict[int, deque[Parcel]] = {}
+
+    def offer(self, parcel: Parcel, now_s: float) -> None:
+        """Start the message, or let it wait for what is busy."""
+        pair = parcel.sender, parcel.receiver
+        path = self._paths.get(pair) or self._paths.setdefault(pair, find_path(self._cluster, *pair))
+        for resource in (path.out, path.into):
+            if self._busy[resource]:
+                self._queues.setdefault(resource, deque()).append(parcel)
+                return
+        self._busy[path.out] = self._busy[path.into] = True
+        self._at(now_s + parcel.nbytes * path.out_byte_s, self._release, (path.out,))
+        self._at(now_s + parcel.nbytes * path.into_byte_s, self._release, (path.into,))
+        self._at(now_s + path.latency_s + parcel.nbytes * path.byte_s, self._delivered, (parcel, now_s))
+
+    def _release(self, resource: int, now_s: float) -> None:
+        self._busy[resource] = False
+        queue = self._queues.get(resource)
+        while queue and not self._busy[resource]:
+            self.offer(queue.popleft(), now_s)
