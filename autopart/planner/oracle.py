@@ -1,0 +1,83 @@
+"""Exhaustive search, to check the solver against: every pipeline in chain order, priced from the problem's definition.
+
+Plain Python on purpose, and nothing of the solver's: it shares no code with what it checks.
+"""
+
+from __future__ import annotations
+
+from autopart.planner.problem import Candidate, Choice, Option, Problem, Setting, Tie
+
+
+def best(problem: Problem) -> Candidate | None:
+    """The pipeline of least step, or None if there is none. Exponential: for a handful of blocks, devices and options."""
+    found = [_best_of_setting(problem, index) for index in range(len(problem.settings))]
+    candidates = [candidate for candidate in found if candidate is not None]
+    return min(candidates, key=lambda c: c.step_s, default=None)
+
+
+def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float | None:
+    """The step of a pipeline by the formula; None if it is not one: blocks left over, devices, memory or number of stages exceeded."""
+    chosen = problem.settings[setting]
+    ends = [0] + [choice.stop for choice in choices]
+    starts = [choice.start for choice in choices] + [problem.blocks]
+    if ends != starts or any(c.start >= c.stop for c in choices) or problem.stages not in (None, len(choices)):
+        return None
+    for group, devices in enumerate(problem.devices):
+        if sum(chosen.options[c.option].usage[group] for c in choices) > devices:
+            return None
+    for behind, c in enumerate(reversed(choices)):
+        if not fits(chosen.options[c.option], c.start, c.stop, behind + 1, chosen, problem.ties):
+            return None
+    times = [stage_time_s(chosen.options[c.option], c.start, c.stop, problem.blocks) for c in choices]
+    syncs = [sum(float(s) for s in chosen.options[c.option].sync_s[c.start : c.stop]) for c in choices]
+    return sum(times) + (chosen.microbatches - 1) * max(times) + max(syncs)
+
+
+def stage_time_s(option: Option, start: int, stop: int, blocks: int) -> float:
+    """Seconds of one microbatch: the slowest part, and this side of its transfers."""
+    slowest = max(sum(float(s) for s in row[start:stop]) for row in option.time_s)
+    entry = float(option.boundary_s[start]) if start > 0 else 0.0
+    leave = float(option.boundary_s[stop]) if stop < blocks else 0.0
+    return slowest + entry + leave
+
+
+def fits(option: Option, start: int, stop: int, position: int, setting: Setting, ties: tuple[Tie, ...]) -> bool:
+    """Whether a stage's memory suffices at a position counted from the end, 1 for the last."""
+    inflight = setting.microbatches if setting.schedule == "gpipe" else min(setting.microbatches, position)
+    shared = sum(tie.static_bytes for tie in ties if start <= tie.first and tie.second < stop)
+    for part in range(len(option.parts)):
+        static = sum(float(b) for b in option.static_bytes[part][start:stop]) - shared
+        kept = sum(float(b) for b in option.inflight_bytes[part][start:stop])
+        if option.output_bytes is not None:
+            kept += float(option.output_bytes[part][stop])
+        transient = max(float(b) for b in option.transient_bytes[part][start:stop])
+        if static + kept * inflight + transient > option.capacity_bytes[part]:
+            return False
+    return True
+
+
+def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
+    """Depth first from the end of the chain, one stage at a time."""
+    setting = problem.settings[index]
+    incumbent: list[Candidate] = []
+
+    def extend(tail: tuple[Choice, ...], left: tuple[int, ...], total: float, slowest: float, sync: float) -> None:
+        step = total + (setting.microbatches - 1) * slowest + sync
+        if incumbent and step >= incumbent[0].step_s:
+            return
+        stop = tail[0].start if tail else problem.blocks
+        if stop == 0:
+            if problem.stages in (None, len(tail)):
+                incumbent[:] = [Candidate(index, tail, step)]
+            return
+        for start in range(stop):
+            for number, option in enumerate(setting.options):
+                rest = tuple(have - use for have, use in zip(left, option.usage, strict=True))
+                if min(rest) < 0 or not fits(option, start, stop, len(tail) + 1, setting, problem.ties):
+                    continue
+                time = stage_time_s(option, start, stop, problem.blocks)
+                own_sync = sum(float(s) for s in option.sync_s[start:stop])
+                extend((Choice(start, stop, number), *tail), rest, total + time, max(slowest, time), max(sync, own_sync))
+
+    extend((), problem.devices, 0.0, 0.0, 0.0)
+    return incumbent[0] if incumbent else None
