@@ -109,6 +109,9 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
     names = tuple(known)
     plain = {candidate: _plain(candidate) for candidate in names}
     wanted = _plain(name)
+    same = tuple(candidate for candidate in names if plain[candidate] == wanted)
+    if same:
+        return same[:limit]
     containing = [candidate for candidate in names if wanted and wanted in plain[candidate]]
     alike = difflib.get_close_matches(wanted, plain.values(), n=limit, cutoff=0.6)
     spelt = [candidate for text in alike for candidate in names if plain[candidate] == text]
@@ -116,5 +119,5 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
 
 
 def _plain(name: str) -> str:
-    """Lower case, letters and digits alone: "a100 80gb" and "A100-80GB" are one."""
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+    """Lower case, letters and digits alone, "fp" as "float": "a100 80gb" and "A100-80GB" are one, "fp32" and "float32" too."""
+    return "".join(letter for letter in name.lower() if letter.isalnum()).replace("fp", "float")

@@ -76,7 +76,8 @@ def _checked(value: float, text: str, quantity: Quantity) -> float:
     if not math.isfinite(value):
         raise QuantityError(f"{text!r} is not a finite {quantity.what}", f"Write a finite number, such as {quantity.example}.")
     if value < 0 or (value == 0 and quantity.low > 0):
-        raise QuantityError(f"{text!r}: a {quantity.what} must be positive", f"Write a positive one, such as {quantity.example}.")
+        wrong = "can't be negative" if quantity.low == 0 else "must be positive"
+        raise QuantityError(f"{text!r}: a {quantity.what} {wrong}", f"Write one such as {quantity.example}.")
     if not quantity.low <= value <= quantity.high:
         size = "small" if value < quantity.low else "large"
         raise QuantityError(
@@ -94,8 +95,8 @@ def _unit_remedy(unit: str, quantity: Quantity) -> str:
     owners = [other.what for other in _ALL if unit in other.units and other is not quantity]
     if owners:
         return f"{unit} is a {_kind(unit, owners[0])}; write a {quantity.what} such as {quantity.example}."
-    near = difflib.get_close_matches(unit, quantity.units, n=2, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    near = difflib.get_close_matches(unit, quantity.units, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}? " if near else ""
     return f"{hint}An example is {quantity.example}."
 
 

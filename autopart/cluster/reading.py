@@ -64,10 +64,16 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, path: str) -> ClusterE
         what, remedy = f"the file ends in the middle: {error.problem}", "Close what is open, or restore the rest of the file."
     else:
         what, remedy = (
-            f"not YAML: {error.problem}",
+            f"not YAML: {error.problem}{_opened(error, line)}",
             "Check indentation, colons, brackets and quotes on this line and the one above.",
         )
     return ClusterError(what, where=f"{path}:{line}", remedy=remedy)
+
+
+def _opened(error: yaml.MarkedYAMLError, line: int) -> str:
+    """Where the thing began that could not be read to its end, if on another line."""
+    start = error.context_mark.line + 1 if error.context_mark else line
+    return f" ({error.context}, which begins on line {start})" if start != line else ""
 
 
 def mapping(spot: Spot, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Spot]:
@@ -155,9 +161,7 @@ def choice(spot: Spot, known: tuple[str, ...]) -> str:
     """One of a few words."""
     found = text(spot)
     if found not in known:
-        near = nearest(found, known, limit=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        raise spot.error(f"{spot.what} is {found!r}", f"{hint}Write one of {', '.join(known)}.")
+        raise spot.error(f"{spot.what} is {found!r}", f"Write one of {', '.join(known)}.")
     return found
 
 

@@ -1,0 +1,96 @@
+"""Collectives, by hand."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from cost_models.collective import (
+    Topology,
+    all_gather_s,
+    all_gather_uneven_s,
+    all_reduce_s,
+    broadcast_s,
+    hierarchical_all_reduce_s,
+    p2p_s,
+    reduce_scatter_s,
+    reduce_scatter_uneven_s,
+)
+from cost_models.hardware import Link
+
+INSIDE, ACROSS = Link(1e-3, 100.0), Link(1e-2, 10.0)
+COLLECTIVES = (all_gather_s, reduce_scatter_s, all_reduce_s, broadcast_s, hierarchical_all_reduce_s)
+
+
+def test_p2p() -> None:
+    assert p2p_s(200, INSIDE) == pytest.approx(1e-3 + 2.0)
+    assert p2p_s(0, INSIDE) == 0.0
+
+
+def test_ring_inside_a_node() -> None:
+    """400 bytes over 4 ranks: steps of 100 bytes, a second each; 3 steps to gather, 3 to scatter, 6 to do both."""
+    topology = Topology((4,), INSIDE)
+    assert all_gather_s(400, topology) == pytest.approx(3 * 1.001)
+    assert reduce_scatter_s(400, topology) == pytest.approx(3 * 1.001)
+    assert all_reduce_s(400, topology) == pytest.approx(6 * 1.001)
+
+
+def test_uneven_parts_wait_for_the_largest() -> None:
+    topology = Topology((4,), INSIDE)
+    assert all_gather_uneven_s([200, 100, 50, 50], topology) == pytest.approx(3 * 2.001)
+    assert reduce_scatter_uneven_s([0, 0, 0, 400], topology) == pytest.approx(3 * 4.001)
+    assert all_gather_uneven_s([100] * 4, topology) == pytest.approx(all_gather_s(400, topology))
+
+
+def test_across_nodes() -> None:
+    """Two nodes of two. Flat ring: 6 steps of 100 bytes at 10 bytes a second. Hierarchical: inside 2 steps of 200 bytes at 100,
+    across 2 steps of 200 bytes at 10.
+    """
+    topology = Topology((2, 2), INSIDE, ACROSS)
+    flat, hierarchical = 6 * (0.01 + 10), 2 * (0.001 + 2) + 2 * (0.01 + 20)
+    assert hierarchical_all_reduce_s(400, topology) == pytest.approx(hierarchical)
+    assert all_reduce_s(400, topology) == pytest.approx(min(flat, hierarchical))
+    assert all_gather_s(400, topology) == pytest.approx(3 * (0.01 + 10))
+
+
+def test_hierarchical_saves_latency() -> None:
+    topology = Topology((8, 8), INSIDE, ACROSS)
+    assert all_reduce_s(1e-6, topology) == pytest.approx(2 * 7 * 1e-3 + 2 * 1e-2, rel=1e-3)
+
+
+def test_broadcast() -> None:
+    """Small: 2 rounds of the tree. Large: 2 + 3 latencies, and twice three quarters of the bytes."""
+    topology = Topology((4,), INSIDE)
+    assert broadcast_s(1e-6, topology) == pytest.approx(2e-3, rel=1e-3)
+    assert broadcast_s(400, topology) == pytest.approx(5e-3 + 6.0)
+
+
+@pytest.mark.parametrize("collective", COLLECTIVES)
+def test_one_rank_or_no_bytes_cost_nothing(collective) -> None:  # type: ignore[no-untyped-def]
+    assert collective(1e9, Topology((1,))) == 0.0
+    assert collective(0, Topology((3, 1), INSIDE, ACROSS)) == 0.0
+
+
+@pytest.mark.parametrize("collective", COLLECTIVES)
+def test_monotone(collective) -> None:  # type: ignore[no-untyped-def]
+    """More bytes, more latency or less bandwidth never cost less."""
+    rng = random.Random(0)
+    for _ in range(300):
+        nodes = tuple(rng.randint(1, 8) for _ in range(rng.randint(1, 5)))
+        inside = Link(10 ** rng.uniform(-6, -3), 10 ** rng.uniform(9, 12))
+        across = Link(10 ** rng.uniform(-6, -3), 10 ** rng.uniform(8, 11))
+        nbytes = 10 ** rng.uniform(0, 10)
+        base = collective(nbytes, Topology(nodes, inside, across))
+        assert collective(nbytes * 1.5, Topology(nodes, inside, across)) >= base
+        slower_across = Link(across.latency_s * 2, across.bandwidth_bytes_per_s / 2)
+        assert collective(nbytes, Topology(nodes, inside, slower_across)) >= base
+        slower_inside = Link(inside.latency_s * 2, inside.bandwidth_bytes_per_s / 2)
+        assert collective(nbytes, Topology(nodes, slower_inside, across)) >= base
+
+
+def test_no_all_reduce_beats_the_bandwidth_bound() -> None:
+    """Every byte of a rank must leave it and come back: 2 (p-1)/p n over the link (Patarasu and Yuan)."""
+    for ranks in (2, 3, 8):
+        topology = Topology((ranks,), INSIDE)
+        assert all_reduce_s(1e4, topology) >= 2 * (ranks - 1) / ranks * 1e4 / INSIDE.bandwidth_bytes_per_s
