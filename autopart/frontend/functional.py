@@ -28,6 +28,7 @@ RESHAPES = (
 )  # fmt: skip
 SAME = ("aten.alias.default", "aten.contiguous.default", "aten.to.dtype", "aten.to.dtype_layout", "aten.detach_.default")
 SWAPS = ("aten.transpose.int", "aten.t.default", "aten.numpy_T.default", "aten.mT.default")
+MAXIMUM = 2**63 - 1
 DRAWS = {"bernoulli": ("bernoulli", "p"), "normal": ("normal_functional", "default")}
 
 
@@ -78,7 +79,7 @@ def _write(state: _State, op: Op, renamed: dict[str, str]) -> None:
         state.ops.append(replace(_rename(op, renamed), mutates=(root,), outputs=()))
         _alias_result(state, op, target)
         return
-    if op.name in state.draft.silent and kind is None:
+    if op.outputs[0].name in state.draft.silent and root not in state.draft.silent and kind is None:
         raise _refusal(op, "an in-place write under no_grad into a value that carries gradients")
     written = _functional(state, op, renamed)
     _propagate(state, target, written, op)
@@ -160,7 +161,9 @@ def _scatter(state: _State, parent: str, view: Op, index: int, written: str, op:
         return written
     kind: str
     args: tuple[Argument, ...]
-    if view.kind in SCATTERS:
+    if view.kind == "aten.slice.Tensor" and fake.is_complex():
+        kind, args = _splice(state, parent, view, whole, written)
+    elif view.kind in SCATTERS:
         kind, args = SCATTERS[view.kind], (Ref(whole), Ref(written), *rest)
     elif view.kind in RESHAPES:
         kind, args = "aten.reshape.default", (Ref(written), value.shape)
@@ -176,6 +179,22 @@ def _scatter(state: _State, parent: str, view: Op, index: int, written: str, op:
     name = _fresh(state, parent, fake)
     state.ops.append(replace(op, name=name, kind=kind, args=args, kwargs=(), outputs=(value_of(name, fake),), mutates=()))
     return name
+
+
+def _splice(state: _State, parent: str, view: Op, whole: str, written: str) -> tuple[str, tuple[Argument, ...]]:
+    """A complex slice_scatter as a cat: autograd has no derivative for the former."""
+    dim, start, stop, step = (*view.args[1:], *(0, 0, MAXIMUM, 1)[len(view.args) - 1 :])
+    if not isinstance(dim, int) or not isinstance(start, int | None) or not isinstance(stop, int | None) or step != 1:
+        raise _refusal(view, "an in-place write into strided or batch-sized parts of a complex tensor")
+    parts = []
+    for first, last in ((0, start or 0), (MAXIMUM if stop is None else stop, MAXIMUM)):
+        piece = torch.ops.aten.slice.Tensor(state.draft.fakes[parent], dim, first, last)
+        name = _fresh(state, parent, piece)
+        slicing = replace(view, name=name, args=(Ref(whole), dim, first, last), kwargs=(), outputs=(value_of(name, piece),))
+        empty = not isinstance(piece.shape[dim], torch.SymInt) and piece.shape[dim] == 0
+        state.ops += [] if empty else [slicing]
+        parts.append(() if empty else (Ref(name),))
+    return "aten.cat.default", ((*parts[0], Ref(written), *parts[1]), dim)
 
 
 def _scatter_part(state: _State, view: Op, index: int, whole: str, written: str) -> tuple[str, tuple[Argument, ...]]:

@@ -32,7 +32,7 @@ STATISTICS = {"aten.batch_norm.default": (3, 4, 5), "aten.instance_norm.default"
 @dataclass
 class Draft:
     """Ops under construction. ``leaves``: placeholder name -> (kind, target); ``fakes``: fake tensor of every value,
-    ``silent``: names of ops that write in place under no_grad."""
+    ``silent``: values made under no_grad."""
 
     leaves: dict[str, tuple[InputKind, str]] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
@@ -156,8 +156,8 @@ class _Walker:
         )
         self.draft.ops.append(op)
         refs = tuple(Ref(output.name) for output in outputs)
-        if not grad and op.mutates:
-            self.draft.silent.add(op.name)
+        if not grad:
+            self.draft.silent.update(value.name for value in op.outputs)
         return refs if isinstance(fakes, tuple | list) else (refs[0] if refs else None)
 
     def _outputs(self, node: Node, fakes: Any) -> tuple[Value, ...]:

@@ -12,9 +12,10 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from autopart.errors import ModelError
-from autopart.frontend.examples import Example, rebuild
+from autopart.frontend.examples import Example, leaves, rebuild
 from autopart.frontend.load import Loaded, batch_of, examples
 from autopart.frontend.normalize import normalize
+from autopart.frontend.precision import precision_of
 from autopart.ir.graph import Graph
 
 ATTEMPTS = 3
@@ -34,7 +35,7 @@ def trace(loaded: Loaded) -> Traced:
     error: Exception | None = None
     for batch_size in batch_sizes(loaded)[:ATTEMPTS]:
         batch = examples(loaded, batch_size)
-        program = export(loaded, batch, batch_size)
+        program = export(loaded, batch)
         graph, tensors = normalize(program, loaded.module, batch, loaded.name)
         return Traced(graph, tensors)
     raise AssertionError(error)
@@ -48,30 +49,47 @@ def batch_sizes(loaded: Loaded) -> list[int]:
 
 
 class WithLoss(nn.Module):
-    """The module to export: flat tensors in, the loss out."""
+    """The module to export: the tensors of a batch in, one by one; the loss out. A buffer that the model replaces is written instead."""
 
-    def __init__(self, loaded: Loaded, inputs: Any, targets: Any) -> None:
+    def __init__(self, loaded: Loaded, batch: Sequence[Example]) -> None:
         super().__init__()
         self.model = loaded.module
-        self._loaded, self._inputs, self._targets = loaded, inputs, targets
+        self._loaded = loaded
+        trees = batch_of(loaded, batch_size_of(batch))
+        self._inputs, self._targets = (rebuild(tree, (None for _ in leaves(tree))) for tree in trees)
 
     def forward(self, *flat: torch.Tensor) -> torch.Tensor:
         values = iter(flat)
         inputs, targets = rebuild(self._inputs, values), rebuild(self._targets, values)
+        before = [(owner, name, buffer) for owner in self.model.modules() for name, buffer in owner._buffers.items()]
         output = self.model(**inputs) if isinstance(inputs, Mapping) else self.model(*inputs)
+        for owner, name, buffer in before:
+            _write_back(owner, name, buffer)
         return scalar_loss(self._loaded, output, targets)
 
 
-def export(loaded: Loaded, batch: Sequence[Example], batch_size: int) -> ExportedProgram:
-    inputs, targets = batch_of(loaded, batch_size)
-    wrapper = WithLoss(loaded, inputs, targets)
-    wrapper.train(loaded.module.training) if False else None
+def _write_back(owner: nn.Module, name: str, before: torch.Tensor | None) -> None:
+    """``self.buffer = new`` -> ``self.buffer.copy_(new)``, which is the same to everybody who reads it by name."""
+    now = owner._buffers.get(name)
+    if now is before or now is None or before is None:
+        return
+    with torch.no_grad():
+        before.copy_(now)
+    owner._buffers[name] = before
+
+
+def batch_size_of(batch: Sequence[Example]) -> int:
+    return next((example.tensor.shape[example.batch_dim] for example in batch if example.batch_dim is not None), 1)
+
+
+def export(loaded: Loaded, batch: Sequence[Example]) -> ExportedProgram:
+    """The exported wrapper; torch's own exceptions come through."""
+    wrapper = WithLoss(loaded, batch)
     dynamic = tuple({} if example.batch_dim is None else {example.batch_dim: Dim.DYNAMIC} for example in batch)
-    with warnings.catch_warnings():
+    tensors = tuple(example.tensor for example in batch)
+    with warnings.catch_warnings(), precision_of(loaded.precision):
         warnings.simplefilter("ignore")
-        return torch.export.export(
-            wrapper, tuple(example.tensor for example in batch), dynamic_shapes=(dynamic,), strict=False
-        )
+        return torch.export.export(wrapper, tensors, dynamic_shapes=(dynamic,), strict=False)
 
 
 def scalar_loss(loaded: Loaded, output: Any, targets: Sequence[Any]) -> torch.Tensor:
