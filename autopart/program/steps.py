@@ -33,24 +33,31 @@ class Step(NamedTuple):
 def split_steps(actions: Sequence[Action]) -> list[Step]:
     """The steps of a list. A list whose messages do not stand beside their computation is refused: it has no text either."""
     steps: list[Step] = []
+    owner: Action | None = None
+    arrived: tuple[int, ...] = ()
     receives: list[Action] = []
+    sends: list[int] = []
     for action in actions:
         if action.kind is Kind.RECEIVE:
             receives.append(action)
         elif action.kind is Kind.SEND:
-            if receives or not steps or not _belongs(action, steps[-1].action):
+            if receives or owner is None or not _belongs(action, owner):
                 raise ProgramError(f"{describe(action)} does not stand after it")
-            last = steps[-1]
-            steps[-1] = last._replace(sends=(*last.sends, action.peer))
+            sends.append(action.peer)
         else:
-            for receive in receives:
-                if not _belongs(receive, action):
-                    raise ProgramError(f"{describe(receive)} stands before {describe(action)}")
-            steps.append(Step(action, tuple(receive.peer for receive in receives)))
-            receives = []
+            if owner is not None:
+                steps.append(Step(owner, arrived, tuple(sends)))
+            owner, arrived, receives, sends = action, _peers(receives, action), [], []
     if receives:
         raise ProgramError(f"{describe(receives[0])} stands before nothing")
-    return steps
+    return [*steps, Step(owner, arrived, tuple(sends))] if owner is not None else steps
+
+
+def _peers(receives: Sequence[Action], owner: Action) -> tuple[int, ...]:
+    for receive in receives:
+        if not _belongs(receive, owner):
+            raise ProgramError(f"{describe(receive)} stands before {describe(owner)}")
+    return tuple(receive.peer for receive in receives)
 
 
 def join_steps(steps: Iterable[Step]) -> tuple[Action, ...]:

@@ -12,10 +12,9 @@ through (sent values are among the activations).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import groupby
 from math import ceil
 
 from autopart.cluster.cluster import Cluster
@@ -49,14 +48,14 @@ def simulate(program: Program, costs: StageCosts, cluster: Cluster) -> Timeline:
     )
 
 
-def _levels(changes: Iterable[tuple[float, int]]) -> tuple[tuple[float, int], ...]:
+def _levels(changes: list[tuple[float, int]]) -> tuple[tuple[float, int], ...]:
     """Bytes held from each time on; of what happens at one time only the result."""
-    level = 0
-    found: list[tuple[float, int]] = []
-    for time_s, group in groupby(sorted(changes), key=lambda change: change[0]):
-        level += sum(change for _, change in group)
-        found.append((time_s, level))
-    return tuple(found)
+    changes.sort()
+    level, found = 0, {}
+    for time_s, change in changes:
+        level += change
+        found[time_s] = level
+    return tuple(found.items())
 
 
 @dataclass(slots=True)
@@ -81,7 +80,7 @@ class _Run:
     def __init__(self, program: Program, costs: StageCosts, cluster: Cluster) -> None:
         self.messages: list[Message] = []
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
-        self._count = 0
+        self._count = self._parcels = 0
         self._network = Network(cluster, self._schedule, self._delivered)
         self._nbytes = {back: _message_bytes(program, back) for back in (False, True)}
         self._halves: dict[Key, int] = {}  # messages that are sent (-1) or posted (the receiver's step), but not both
@@ -134,10 +133,12 @@ class _Run:
             return
         sender, receiver, backward, microbatch = key
         size = self._nbytes[backward][sender, receiver]
-        self._network.offer(Parcel(sender, receiver, microbatch, backward, size, max(step, other), now_s), now_s)
+        self._parcels += 1
+        parcel = Parcel(self._parcels, sender, receiver, microbatch, backward, size, max(step, other), now_s)
+        self._network.offer(parcel, now_s)
 
     def _delivered(self, parcel: Parcel, start_s: float, now_s: float) -> None:
-        sender, receiver, microbatch, backward, size, step, ready_s = parcel
+        _, sender, receiver, microbatch, backward, size, step, ready_s = parcel
         self.messages.append(Message(sender, receiver, microbatch, backward, size, ready_s, start_s, now_s))
         if backward:
             self.ranks[sender].changes.append((now_s, -size))
@@ -155,20 +156,19 @@ class _Run:
         match action.kind:
             case Kind.FORWARD:
                 seconds = costs.forward_s
-                rank.changes += ((now_s, costs.inflight_bytes + costs.transient_bytes - received),)
-                rank.changes += ((now_s + seconds, -costs.transient_bytes),)
+                begin, end = costs.inflight_bytes + costs.transient_bytes - received, -costs.transient_bytes
             case Kind.BACKWARD:
                 seconds = costs.backward_s
-                rank.changes += ((now_s, costs.transient_bytes),)
-                rank.changes += ((now_s + seconds, -costs.transient_bytes - costs.inflight_bytes - received),)
+                begin, end = costs.transient_bytes, -costs.transient_bytes - costs.inflight_bytes - received
             case Kind.UPDATE:
                 seconds = costs.update_s
-                rank.changes += ((now_s, costs.update_bytes), (now_s + seconds, -costs.update_bytes))
+                begin, end = costs.update_bytes, -costs.update_bytes
             case Kind.REDUCE:
                 self._reduce(rank)
                 return
             case Kind.SEND | Kind.RECEIVE:
                 raise AssertionError(f"a step is no {action.kind}")
+        rank.changes += ((now_s, begin), (now_s + seconds, end))
         self._schedule(now_s + seconds, self._finish, (rank, now_s))
 
     def _finish(self, rank: _Rank, start_s: float, now_s: float) -> None:

@@ -7,8 +7,8 @@ uplink busy for its bytes over the uplink's own bandwidth: a fast node feeds sev
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from autopart.cluster.cluster import Cluster
@@ -26,8 +26,9 @@ class Path(NamedTuple):
 
 
 class Parcel(NamedTuple):
-    """A message that is ready: sent, and expected by its receiver's step number ``step``."""
+    """A message that is ready: sent, and expected by its receiver's step number ``step``. They are numbered as they get ready."""
 
+    number: int
     sender: int
     receiver: int
     microbatch: int
@@ -51,7 +52,7 @@ def find_path(cluster: Cluster, sender: int, receiver: int) -> Path:
 
 
 class Network:
-    """The state of all uplinks. ``at`` schedules a call at a time; ``delivered(parcel, start_s, now_s)`` is called on arrival."""
+    """The state of all uplinks. ``at`` schedules a call; ``delivered(parcel, start_s, now_s)`` is called on arrival."""
 
     def __init__(
         self,
@@ -59,27 +60,45 @@ class Network:
         at: Callable[[float, Callable[..., None], tuple[object, ...]], None],
         delivered: Callable[[Parcel, float, float], None],
     ) -> None:
-        nodes = 1 + max((rank.node for rank in cluster.ranks), default=0)
+        nodes = 1 + max(rank.node for rank in cluster.ranks)
         self._cluster, self._at, self._delivered = cluster, at, delivered
         self._paths: dict[tuple[int, int], Path] = {}
-        self._busy = [False] * (2 * (len(cluster.ranks) + nodes))
-        self._queues: dict[int, deque[Parcel]] = {}
+        self._free_s = [0.0] * (2 * (len(cluster.ranks) + nodes))  # when each resource is free again
+        self._queues: dict[int, list[Parcel]] = {}  # heaps, of the resources that somebody waits for
 
     def offer(self, parcel: Parcel, now_s: float) -> None:
         """Start the message, or let it wait for what is busy."""
         pair = parcel.sender, parcel.receiver
         path = self._paths.get(pair) or self._paths.setdefault(pair, find_path(self._cluster, *pair))
         for resource in (path.out, path.into):
-            if self._busy[resource]:
-                self._queues.setdefault(resource, deque()).append(parcel)
+            if resource in self._queues or self._free_s[resource] > now_s:
+                self._wait(resource, parcel)
                 return
-        self._busy[path.out] = self._busy[path.into] = True
-        self._at(now_s + parcel.nbytes * path.out_byte_s, self._release, (path.out,))
-        self._at(now_s + parcel.nbytes * path.into_byte_s, self._release, (path.into,))
+        self._start(parcel, path, now_s)
+
+    def _start(self, parcel: Parcel, path: Path, now_s: float) -> None:
+        self._free_s[path.out] = now_s + parcel.nbytes * path.out_byte_s
+        self._free_s[path.into] = now_s + parcel.nbytes * path.into_byte_s
         self._at(now_s + path.latency_s + parcel.nbytes * path.byte_s, self._delivered, (parcel, now_s))
 
+    def _wait(self, resource: int, parcel: Parcel) -> None:
+        if resource not in self._queues:
+            self._queues[resource] = []
+            self._at(self._free_s[resource], self._release, (resource,))
+        heappush(self._queues[resource], parcel)
+
     def _release(self, resource: int, now_s: float) -> None:
-        self._busy[resource] = False
-        queue = self._queues.get(resource)
-        while queue and not self._busy[resource]:
-            self.offer(queue.popleft(), now_s)
+        """The resource is free: the first in its queue that nothing else holds up goes; the rest wait for that one's end."""
+        queue = self._queues[resource]
+        while queue:
+            parcel = heappop(queue)
+            path = self._paths[parcel.sender, parcel.receiver]
+            other = path.into if resource == path.out else path.out
+            if other in self._queues or self._free_s[other] > now_s:
+                self._wait(other, parcel)
+                continue
+            self._start(parcel, path, now_s)
+            if queue:
+                self._at(self._free_s[resource], self._release, (resource,))
+                return
+        del self._queues[resource]
