@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,19 @@ def test_truncated_anywhere(cut: int) -> None:
     else:
         outcome = devices
     assert outcome in {"c.yaml", 16, 20}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_damage(seed: int) -> None:
+    """A few characters changed, lost or added: a complaint with place and remedy, or still a cluster."""
+    rng = random.Random(seed)
+    for _ in range(30):
+        text = list(CONTRACT)
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randrange(len(text))
+            text[place : place + rng.randint(0, 1)] = rng.choice(["", *"{}[]:,-#&*!|>'\"%@`\t\n 0aGB/s.~<?=é"])
+        try:
+            outcome = parse_cluster("".join(text), "c.yaml").groups[0].count >= 1
+        except ClusterError as error:
+            outcome = error.where.startswith("c.yaml:") and bool(error.remedy)
+        assert outcome, "".join(text)
