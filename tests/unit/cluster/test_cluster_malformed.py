@@ -121,7 +121,7 @@ WHOLE = {
     "nodes without a value": ("nodes:\n", 1, "not a list"),
     "no node": ("nodes: []\n", 1, "is empty"),
     "types alone": ("types:\n  x: {}\n", 1, "no nodes"),
-    "nested too deeply": ("[" * 5000, None, "nested too deeply"),
+    "nested too deeply": ("[" * 1000, None, "nested too deeply"),
 }
 
 
