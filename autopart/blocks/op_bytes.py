@@ -1,0 +1,186 @@
+"""Bytes that one op moves, and bytes that autograd keeps beside values: the formulas that rows of the op table name."""
+
+from __future__ import annotations
+
+from math import prod
+
+from autopart.blocks.call import Call
+from autopart.blocks.op_flops import factors, per_output
+from autopart.ir.graph import DTYPE_BYTES, Value
+
+INT64 = DTYPE_BYTES["int64"]
+FLOAT32 = DTYPE_BYTES["float32"]
+
+# Moved in the forward
+
+
+def reads_and_writes(call: Call) -> int:
+    """Every input read once, every result written once. What broadcasts is read at its own size."""
+    return call.nbytes(*call.tensors) + call.nbytes(*call.outputs)
+
+
+def two_passes(call: Call) -> int:
+    """The first input is read once more, for its statistics."""
+    return reads_and_writes(call) + call.nbytes(*call.tensors[:1])
+
+
+def gathered(call: Call) -> int:
+    """Of the table only the rows that are written; and the indices."""
+    return 2 * call.nbytes(*call.outputs) + call.nbytes(*(value for value in call.tensors if not value.floating))
+
+
+def copied(call: Call) -> int:
+    """A view moves nothing; a reshape that has to copy reads and writes."""
+    return 2 * call.nbytes(*(value for value in call.outputs if call.copies(value)))
+
+
+# Moved in the backward
+
+
+def gradients(call: Call) -> int:
+    """Each gradient reads those of the results and is written; the inputs, or what stands for them, are read again."""
+    if not call.wanted:
+        return 0
+    again = call.nbytes(*(value for value in call.tensors if value.floating))
+    return again + sum(_incoming(call) + call.nbytes(value) for value in call.wanted)
+
+
+def passed_on(call: Call) -> int:
+    """Of a sum: the gradient as it is; where an input was broadcast, summed up."""
+    size = per_output(call)
+    return sum(_incoming(call) + call.nbytes(value) for value in call.wanted if call.count(value) != size)
+
+
+def read_and_written(call: Call) -> int:
+    """Nothing but gradients."""
+    return sum(_incoming(call) + call.nbytes(value) for value in call.wanted)
+
+
+def scattered(call: Call) -> int:
+    """The gradient of a table is zeros, then rows are added to it."""
+    return sum(3 * _incoming(call) + call.nbytes(value) for value in call.wanted)
+
+
+PARTS = frozenset(("slice", "select", "narrow", "diagonal"))
+PIECES = frozenset(("split", "split_with_sizes", "chunk", "tensor_split", "unbind", "hsplit", "vsplit", "dsplit"))
+
+
+def copied_back(call: Call) -> int:
+    """A part's gradient is written into zeros, pieces are put together, what was expanded is summed, a copy copied."""
+    if not call.wanted:
+        return 0
+    source = call.wanted[0]
+    resized = per_output(call) != call.count(source)
+    if call.packet in PARTS:
+        return 2 * _incoming(call) + call.nbytes(source) if resized else 0
+    if call.packet in PIECES:
+        return 2 * _incoming(call)
+    return _incoming(call) + call.nbytes(source) if resized or call.copies(call.outputs[0]) else 0
+
+
+def _incoming(call: Call) -> int:
+    """Bytes of the gradients of the results."""
+    return call.nbytes(*(value for value in call.outputs if call.has_gradient(value)))
+
+
+# Kept for the backward, beside values
+
+
+def nothing(_: Call) -> int:
+    return 0
+
+
+def one_output(call: Call) -> int:
+    return call.nbytes(call.outputs[0])
+
+
+def dropout_mask(call: Call) -> int:
+    """A byte an element, or on a CPU a number; of whole channels hardly anything."""
+    if not call.literal(1, "p", 0.0) or call.literal(2, "train", True) is False:
+        return 0
+    size = 1 if call.fused else DTYPE_BYTES[call.outputs[0].dtype]
+    shape = call.shape(call.outputs[0])
+    return size * (prod(shape[:2]) if call.packet.startswith("feature") else prod(shape))
+
+
+def row_statistics(call: Call) -> int:
+    """Mean and reciprocal deviation of every normalised row (an rms norm has no mean)."""
+    rows = call.count(call.tensors[0]) // max(1, prod(call.ints(1, "normalized_shape")))
+    return rows * FLOAT32 * (1 if "rms" in call.packet else 2)
+
+
+def group_statistics(call: Call) -> int:
+    groups = call.literal(1, "num_groups", 1)
+    return 2 * FLOAT32 * call.shape(call.tensors[0])[0] * (groups if isinstance(groups, int) else 1)
+
+
+def channel_statistics(call: Call) -> int:
+    return 2 * FLOAT32 * call.shape(call.tensors[0])[1]
+
+
+def sample_channel_statistics(call: Call) -> int:
+    return 2 * FLOAT32 * prod(call.shape(call.tensors[0])[:2])
+
+
+def pool_indices(call: Call) -> int:
+    """Where each maximum was; not where it is a result of its own."""
+    return 0 if len(call.outputs) > 1 else INT64 * call.count(call.outputs[0])
+
+
+def log_probabilities(call: Call) -> int:
+    """As large as the logits."""
+    return call.nbytes(call.tensors[0])
+
+
+def bags(call: Call) -> int:
+    """Offsets and sizes of the bags, the bag of every index; of a maximum also its place."""
+    indices = call.at(1, "indices")
+    return INT64 * (3 * call.shape(call.outputs[0])[0] + (call.count(indices) if indices else 0))
+
+
+def recurrent(call: Call) -> int:
+    """By time step and layer: gates and states."""
+    data, hidden = call.tensors[0], call.outputs[-1]
+    layers, _, width = (1, 1, 1, *call.shape(hidden))[-3:]
+    states = {"lstm": 6, "gru": 5}.get(call.packet, 1)
+    steps = call.count(data) // max(1, call.shape(data)[-1])
+    return DTYPE_BYTES[data.dtype] * steps * layers * width * states
+
+
+def copied_factors(call: Call) -> int:
+    """Factors that had to be copied to be multiplied as a batch of matrices."""
+    return call.nbytes(*(value for value in kept_factors(call) if not whole(call, value)))
+
+
+def kept_factors(call: Call) -> tuple[Value, ...]:
+    """The gradient of a factor needs the other ones."""
+    wanted, all_factors = {value.name for value in call.wanted}, factors(call)
+    alone = len({value.name for value in all_factors}) == 1
+    return tuple(value for value in all_factors if wanted - {value.name} or (alone and wanted))
+
+
+def whole(call: Call, value: Value) -> bool:
+    """Whether a product takes the tensor as it lies in memory."""
+    layout, rank = call.facts.layouts[value.name], len(value.shape)
+    if rank < 3 or call.packet not in ("linear", "matmul", "einsum"):
+        return True
+    flattened = call.packet == "linear" or min(len(v.shape) for v in factors(call)) < 3
+    return layout.rows_in_order(1 if flattened else 2)
+
+
+# Attention
+
+
+def flash(call: Call) -> bool:
+    """Whether scores are never written to memory: on an accelerator always, on a CPU without dropout."""
+    return call.fused or not call.literal(4, "dropout_p", 0.0)
+
+
+def attention_kept(call: Call) -> int:
+    """A log-sum for every row; without the flash kernel scaled copies of the inputs and three matrices of scores."""
+    query, key, value = call.tensors[0], call.tensors[min(1, len(call.tensors) - 1)], call.tensors[min(2, len(call.tensors) - 1)]
+    *heads, rows, _ = call.shape(query)
+    if flash(call):
+        return FLOAT32 * prod(heads) * rows
+    scores = prod(heads) * rows * call.shape(value)[-2] * DTYPE_BYTES[query.dtype]
+    return 3 * scores + call.nbytes(query, key, value)

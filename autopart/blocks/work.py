@@ -1,0 +1,126 @@
+"""What an op costs, whatever the device: flops, bytes moved, and what autograd keeps until the backward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autopart.blocks.call import Call, facts
+from autopart.blocks.op_table import Values, row_of
+from autopart.ir.graph import Graph, Op
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One op at one number of samples, in the dtypes of the trace.
+
+    ``category`` is matmul, conv, attention, recurrent, fourier (these compute), normalization, softmax, elementwise, random,
+    reduction, pool, gather, loss, comm, factory (these move bytes), or view (free where no bytes move). Bytes are
+    reads and writes; gradients of parameters are written once (summing them over microbatches is not in here), those of a
+    value with several uses are added up here. ``saved`` names the values *that own the memory* which the backward needs
+    (a view counts as its base; parameters and buffers never), so that a set of names counts memory once; ``saved_bytes``
+    comes on top: dropout masks, statistics of norms, copies.
+    """
+
+    category: str
+    dtype: str
+    forward_flops: int
+    forward_bytes: int
+    backward_flops: int
+    backward_bytes: int
+    saved: tuple[str, ...]
+    saved_bytes: int
+
+
+def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True) -> Work:
+    """``fused``: with the kernels of an accelerator (flash attention under dropout, dropout masks of a byte), else a CPU's."""
+    return work(Call(op, facts(graph), batch, fused))
+
+
+def work(call: Call) -> Work:
+    row = row_of(call)
+    forward = row.flops(call)
+    live = bool(call.wanted)
+    return Work(
+        category=row.category,
+        dtype=_dtype(call),
+        forward_flops=forward,
+        forward_bytes=row.forward_bytes(call),
+        backward_flops=int(forward * row.backward(call)) if live else 0,
+        backward_bytes=row.backward_bytes(call) + _summing(call) if live else 0,
+        saved=_saved(call, row.keeps(call)) if live else (),
+        saved_bytes=row.extra(call) if live else 0,
+    )
+
+
+def _dtype(call: Call) -> str:
+    """What it computes in: the dtype of its first floating input, or else of its result."""
+    floating = [value.dtype for value in call.tensors if value.floating]
+    return (floating or [value.dtype for value in (*call.outputs, *call.tensors)] or ["float32"])[0]
+
+
+def _summing(call: Call) -> int:
+    """Every use of a value but one adds its gradient to that of the others: two reads, one write."""
+    graph, last_use = call.facts.graph, call.facts.last_use
+    return 3 * call.nbytes(*(v for v in call.wanted if last_use[v.name] != call.op.name and v.name not in graph.parameter_of))
+
+
+def _saved(call: Call, kept: Values) -> tuple[str, ...]:
+    """Owners of the memory of what is kept, without parameters and buffers."""
+    graph, layouts = call.facts.graph, call.facts.layouts
+    owners = dict.fromkeys(layouts[value.name].storage for value in kept if value)
+    return tuple(name for name in owners if name not in graph.parameter_of and name not in graph.buffer_of)
+
+
+QUANTITIES = ("forward_flops", "forward_bytes", "backward_flops", "backward_bytes", "saved_bytes")
+FITTED, CHECKED = (2, 66), (3, 7, 1021)  # samples
+
+
+@dataclass(frozen=True, eq=False)
+class WorkTable:
+    """The ``QUANTITIES`` of some ops at any number of samples, for the price of a multiplication.
+
+    Sizes are nearly always affine in the samples; ops for which that was found wrong (``exact``) are counted again.
+    """
+
+    ops: tuple[Op, ...]
+    works: tuple[Work, ...]  # at FITTED[0] samples; for what does not depend on the number
+    constant: Array  # [ops, quantities]
+    slope: Array
+    exact: tuple[int, ...]
+    graph: Graph
+    fused: bool
+
+    def at(self, batch: int) -> Array:
+        """[ops, quantities]"""
+        found = self.constant + self.slope * batch
+        for index in self.exact:
+            found[index] = _numbers(op_work(self.ops[index], self.graph, batch, fused=self.fused))
+        return found
+
+
+def work_table(ops: Sequence[Op], graph: Graph, *, fused: bool = True) -> WorkTable:
+    """Fits straight lines and checks them."""
+    works = tuple(op_work(op, graph, FITTED[0], fused=fused) for op in ops)
+
+    def measured(batch: int) -> Array:
+        rows = [_numbers(op_work(op, graph, batch, fused=fused)) for op in ops]
+        return np.array(rows, dtype=np.float64).reshape(len(ops), len(QUANTITIES))
+
+    low, high = (measured(batch) for batch in FITTED)
+    slope = (high - low) / (FITTED[1] - FITTED[0])
+    constant = low - slope * FITTED[0]
+    wrong = np.zeros(len(ops), dtype=bool)
+    for batch in CHECKED:
+        truth = measured(batch)
+        wrong |= (np.abs(constant + slope * batch - truth) > 1 + 1e-9 * np.abs(truth)).any(axis=1)
+    return WorkTable(tuple(ops), works, constant, slope, tuple(np.flatnonzero(wrong).tolist()), graph, fused)
+
+
+def _numbers(work: Work) -> tuple[int, ...]:
+    return (work.forward_flops, work.forward_bytes, work.backward_flops, work.backward_bytes, work.saved_bytes)
