@@ -1,0 +1,63 @@
+"""Seconds of one op on one device: its work, at a precision, on the roofline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from autopart.blocks.work import Work
+from autopart.ir.graph import Op
+from cost_models.compute import OpClass, op_s
+from cost_models.hardware import DeviceType
+from cost_models.memory import PRECISIONS
+
+CLASS: Mapping[str, OpClass] = {
+    "matmul": "matmul",
+    "recurrent": "matmul",
+    "conv": "convolution",
+    "attention": "attention",
+    "normalization": "reduction",
+    "softmax": "reduction",
+    "reduction": "reduction",
+    "pool": "reduction",
+    "loss": "reduction",
+    "gather": "gather",
+}
+"""The cost model's class of a category of ops; what is not listed streams through memory."""
+
+AUTOCAST = frozenset({"matmul", "convolution", "attention"})
+FULL_PRECISION = frozenset({"reduction"})  # autocast keeps norms, softmax and losses in float32
+
+
+def class_of(work: Work) -> OpClass:
+    if work.category == "view" and not work.forward_bytes + work.backward_bytes:
+        return "view"
+    return CLASS.get(work.category, "elementwise")
+
+
+def casts(op: Op, work: Work, precision: str) -> bool:
+    """Whether autocast runs the op in a smaller dtype than it was traced in."""
+    return PRECISIONS[precision].weight_copy_bytes > 0 and op.autocast and class_of(work) in AUTOCAST and work.dtype == "float32"
+
+
+def op_seconds(op: Op, work: Work, device: DeviceType, precision: str) -> tuple[float, float]:
+    """Forward and backward of one microbatch."""
+    op_class = class_of(work)
+    dtype = PRECISIONS[precision].compute_dtype if casts(op, work, precision) else work.dtype
+    scale = _bytes_factor(op, work, precision)
+    forward = op_s(device, work.forward_flops, work.forward_bytes * scale, dtype, op_class)
+    if not work.backward_flops and not work.backward_bytes:
+        return float(forward), 0.0
+    return float(forward), float(op_s(device, work.backward_flops, work.backward_bytes * scale, dtype, op_class))
+
+
+def _bytes_factor(op: Op, work: Work, precision: str) -> float:
+    """Bytes moved in this precision by what was traced: matrix ops read and write the compute dtype, streams a mix of both."""
+    if casts(op, work, precision):
+        return 0.5
+    mixed = work.dtype == "float32" and class_of(work) not in FULL_PRECISION
+    return activation_factor(precision) if mixed else 1.0
+
+
+def activation_factor(precision: str) -> float:
+    """Bytes of saved activations by those of the trace; the trace of a float64 model has float64 in it already."""
+    return 1.0 if precision == "float64" else PRECISIONS[precision].activation_factor

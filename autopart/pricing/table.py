@@ -1,0 +1,282 @@
+"""Seconds and bytes of every block, on any type of device, at any number of rows: what planner and simulator agree on.
+
+Blocks of one kind are evaluated once, at the first of them. Bytes are those of one device with so many rows of a microbatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from math import prod
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autopart.blocks import flow
+from autopart.blocks.blocks import Blocks
+from autopart.blocks.work import Work, op_work
+from autopart.ir.analysis import differentiable
+from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
+from autopart.pricing.ops import activation_factor, casts, op_seconds
+from autopart.sharding import comm
+from cost_models.collective import Topology, all_gather_s, all_reduce_s, reduce_scatter_s
+from cost_models.compute import op_s
+from cost_models.hardware import DeviceType, Kind
+from cost_models.memory import PRECISIONS, frozen_bytes, state_bytes, update_traffic_bytes, update_transient_bytes
+
+Array = NDArray[np.float64]
+T = TypeVar("T")
+
+GRADIENTS_ALIVE = 2  # of an op's results while its backward runs: theirs, and those of its inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Seconds:
+    """[n] of one microbatch, without recomputation and messages."""
+
+    forward: Array
+    backward: Array
+
+    @property
+    def total(self) -> Array:
+        return self.forward + self.backward
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Bytes by block: held from forward to backward, and while the block runs; ``output[j]``: what a stage ending at j sends."""
+
+    inflight: Array
+    transient: Array
+    output: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """[n + 1] bytes that cross each boundary: values forward, gradients backward. 0 at both ends."""
+
+    values: Array
+    gradients: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What one block holds at some rows, and on an accelerator or a CPU (their kernels keep different things)."""
+
+    kept: float
+    inputs: float
+    working: float
+
+
+@dataclass(frozen=True, eq=False)
+class BlockTable:
+    """Prices of ``blocks`` under a precision and an optimizer. Answers are remembered: ask freely."""
+
+    blocks: Blocks
+    precision: str
+    optimizer: str
+    batch_size: int
+    _memory: dict[Hashable, object] = field(default_factory=dict, repr=False)
+
+    def seconds(self, device: DeviceType, rows: int) -> Seconds:
+        """Of every block; without what stages re-run from inputs alone, see ``shared_s``."""
+        return self._once(("seconds", device, rows), lambda: self._seconds(device, rows))
+
+    def shared_s(self, device: DeviceType, rows: int, start: int = 0, stop: int | None = None) -> float:
+        """Seconds for the inputs-only ops that blocks [start, stop) need: once a microbatch, forward only."""
+        names = flow.needed_inputs_only(self.blocks, start, self.count if stop is None else stop)
+        key = ("shared", device, rows, names)
+        return self._once(key, lambda: sum(self._op_s(self._ops[name], device, rows)[0] for name in names))
+
+    def kept(self, device: DeviceType, rows: int, recompute: bool) -> Kept:
+        return self._once(("kept", device.kind, rows, recompute), lambda: self._kept(device.kind, rows, recompute))
+
+    def shared_bytes(self, rows: int, start: int = 0, stop: int | None = None) -> float:
+        """Results of the inputs-only ops of blocks [start, stop) that their backward needs: kept once a stage and microbatch."""
+        return self._once(("shared bytes", rows, start, stop), lambda: self._shared_bytes(rows, start, stop))
+
+    def cut(self, rows: int) -> Cut:
+        return self._once(("cut", rows), lambda: self._cut(rows))
+
+    def collectives_s(self, rows: int, topology: Topology) -> Array:
+        """[n] seconds, both directions, of collectives inside the blocks: those of ops that mix samples."""
+        return self._spread(lambda index: self._collective_s(index, rows, topology))
+
+    @property
+    def count(self) -> int:
+        return len(self.blocks.blocks)
+
+    @cached_property
+    def static(self) -> Array:
+        """[n] bytes of parameters, gradients, optimizer state and buffers; what no block reads is in the first."""
+        return np.array([self.static_bytes(i, i + 1) for i in range(self.count)])
+
+    def static_bytes(self, start: int, stop: int) -> float:
+        """Of a stage: what its blocks share counts once."""
+        graph = self._graph
+        buffers = set(flow.stage_buffers(self.blocks, start, stop))
+        held = sum(buffer.value.nbytes(1) for buffer in graph.buffers if buffer.name in buffers)
+        return held + sum(self._state_bytes(parameter) for parameter in self.parameters(start, stop))
+
+    def parameters(self, start: int, stop: int) -> tuple[Parameter, ...]:
+        """That a stage of blocks [start, stop) holds."""
+        names = set(flow.stage_parameters(self.blocks, start, stop)) | (self._unread if start == 0 else frozenset())
+        return tuple(parameter for parameter in self._graph.parameters if parameter.name in names)
+
+    @cached_property
+    def _unread(self) -> frozenset[str]:
+        read = set(flow.stage_parameters(self.blocks, 0, self.count))
+        return frozenset(parameter.name for parameter in self._graph.parameters if parameter.name not in read)
+
+    def _state_bytes(self, parameter: Parameter) -> int:
+        each = state_bytes(self.optimizer, self.precision) if parameter.trainable else frozen_bytes(self.precision)
+        return each * parameter.value.numel(1)
+
+    @cached_property
+    def trained(self) -> Array:
+        """[n] numbers of trainable elements."""
+        return np.array([trained_elements(self.parameters(i, i + 1)) for i in range(self.count)], dtype=np.float64)
+
+    @property
+    def gradient_bytes(self) -> Array:
+        """[n] what a sum over replicas moves."""
+        return self.trained * PRECISIONS[self.precision].gradient_bytes
+
+    def update_transient(self, device: DeviceType, elements: Array | float) -> Array:
+        """Bytes that the optimizer needs on top while it updates so many elements."""
+        return np.asarray(elements) * update_transient_bytes(self.optimizer, self.precision, device.kind)
+
+    def update_s(self, device: DeviceType, elements: float) -> float:
+        """Seconds to update so many elements: the time to read and write them and their state."""
+        nbytes = elements * update_traffic_bytes(self.optimizer, self.precision)
+        return float(op_s(device, 0, nbytes, op_class="elementwise")) if elements else 0.0
+
+    @cached_property
+    def ties(self) -> tuple[tuple[int, int, float], ...]:
+        """(first, second, static bytes) of blocks next to each other among the readers of one parameter."""
+        size = {parameter.name: float(self._state_bytes(parameter)) for parameter in self._graph.parameters}
+        found = [(a, b, size[name]) for name, readers in flow.ties(self.blocks) for a, b in pairwise(readers)]
+        return tuple(sorted(found))
+
+    # How the answers are found
+
+    def _once(self, key: Hashable, find: Callable[[], T]) -> T:
+        if key not in self._memory:
+            self._memory[key] = find()
+        return self._memory[key]  # type: ignore[return-value]
+
+    @property
+    def _graph(self) -> Graph:
+        return self.blocks.sharded.graph
+
+    @cached_property
+    def _ops(self) -> dict[str, Op]:
+        return {op.name: op for op in self._graph.ops}
+
+    def _work(self, op: Op, kind: Kind, rows: int) -> Work:
+        return self._once((op.name, kind, rows), lambda: op_work(op, self._graph, rows, fused=kind == "accelerator"))
+
+    def _op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
+        return op_seconds(op, self._work(op, device.kind, rows), device, self.precision)
+
+    def _spread(self, evaluate: Callable[[int], float | tuple[float, ...]]) -> Array:
+        """Evaluates the first block of each kind; [..., n]."""
+        kinds = [block.kind for block in self.blocks.blocks]
+        first = {kind: evaluate(kinds.index(kind)) for kind in dict.fromkeys(kinds)}
+        return np.array([first[kind] for kind in kinds], dtype=np.float64).T
+
+    def _seconds(self, device: DeviceType, rows: int) -> Seconds:
+        def evaluate(index: int) -> tuple[float, float]:
+            each = [self._op_s(self._ops[name], device, rows) for name in self.blocks.blocks[index].ops]
+            return sum(forward for forward, _ in each), sum(backward for _, backward in each)
+
+        forward, backward = self._spread(evaluate)
+        return Seconds(forward, backward)
+
+    def _kept(self, kind: Kind, rows: int, recompute: bool) -> Kept:
+        def evaluate(index: int) -> tuple[float, float, float]:
+            block = self._once(("block", index, kind, rows), lambda: self._block(index, kind, rows))
+            return block.kept, block.inputs, block.working
+
+        saved, inputs, working = self._spread(evaluate)
+        sent = self.cut(rows).values
+        if recompute:
+            return Kept(inputs, saved + working, sent)
+        return Kept(saved, working, sent)
+
+    def _block(self, index: int, kind: Kind, rows: int) -> _Block:
+        ops = [self._ops[name] for name in self.blocks.blocks[index].ops]
+        works = [self._work(op, kind, rows) for op in ops]
+        inputs = set(flow.block_inputs(self.blocks, index))
+        made = {value.name for op in ops for value in op.outputs}
+        saved = {name for work in works for name in work.saved if name in made} | inputs
+        copies = sum(self._weight_copies(op, work) for op, work in zip(ops, works, strict=True))
+        beside = sum(work.saved_bytes for work in works) * activation_factor(self.precision)
+        results = [sum(self._nbytes(value, rows) for value in op.outputs) for op in ops]
+        weights = [float(parameter.value.nbytes(1)) for parameter in self.parameters(index, index + 1)]
+        working = GRADIENTS_ALIVE * max(results, default=0) + max(weights, default=0.0)
+        return _Block(self._value_bytes(saved, rows) + beside + copies, self._value_bytes(inputs, rows), working)
+
+    def _value_bytes(self, names: set[str], rows: int) -> float:
+        values = [self._graph.values[name] for name in sorted(names)]
+        factor = activation_factor(self.precision)
+        return sum(self._nbytes(value, rows) * (factor if value.dtype == "float32" else 1.0) for value in values)
+
+    def _weight_copies(self, op: Op, work: Work) -> int:
+        """Autocast keeps the weights of matrix ops in the compute dtype, for every microbatch in flight."""
+        if not casts(op, work, self.precision):
+            return 0
+        weights = {self._graph.parameter_of[name].value for name in op.inputs if name in self._graph.parameter_of}
+        return sum(value.numel(1) for value in weights) * PRECISIONS[self.precision].weight_copy_bytes
+
+    def _shared_bytes(self, rows: int, start: int, stop: int | None) -> float:
+        last = self.count if stop is None else stop
+        made = {v.name for name in flow.needed_inputs_only(self.blocks, start, last) for v in self._ops[name].outputs}
+        ops = [self._ops[name] for block in self.blocks.blocks[start:last] for name in block.ops]
+        kept = {name for op in ops if not made.isdisjoint(op.inputs) for name in self._work(op, "accelerator", rows).saved}
+        return self._value_bytes(kept & made, rows)
+
+    def _cut(self, rows: int) -> Cut:
+        values, gradients = np.zeros(self.count + 1), np.zeros(self.count + 1)
+        for boundary, names in enumerate(self._crossing, start=1):
+            sizes = {name: self._nbytes(self._graph.values[name], rows) for name in names}
+            values[boundary] = sum(sizes.values())
+            gradients[boundary] = sum(nbytes for name, nbytes in sizes.items() if name in self._trained_values)
+        return Cut(values, gradients)
+
+    @cached_property
+    def _crossing(self) -> tuple[tuple[str, ...], ...]:
+        """Values that cross each inner boundary."""
+        return tuple(flow.cut_values(self.blocks, boundary) for boundary in range(1, self.count))
+
+    @cached_property
+    def _trained_values(self) -> frozenset[str]:
+        return differentiable(self._graph)
+
+    def _nbytes(self, value: Value, rows: int) -> int:
+        return prod(value.shape_at(rows, self.batch_size)) * DTYPE_BYTES[value.dtype]
+
+    def _collective_s(self, index: int, rows: int, topology: Topology) -> float:
+        """Forward and backward of the block's collectives; the sums of a batch norm are two numbers a channel."""
+        found = 0.0
+        for name in self.blocks.blocks[index].ops:
+            op = self._ops[name]
+            result = op.outputs[0]
+            match op.kind:
+                case comm.ALL_REDUCE:
+                    found += 2 * all_reduce_s(self._nbytes(result, rows), topology)
+                case comm.ALL_GATHER:
+                    nbytes = self._nbytes(result, self.batch_size)
+                    found += all_gather_s(nbytes, topology) + reduce_scatter_s(nbytes, topology)
+                case comm.BATCH_NORM:
+                    channels = result.shape_at(rows, self.batch_size)[1]
+                    found += 2 * all_reduce_s(2 * channels * DTYPE_BYTES[result.dtype], topology)
+        return found
+
+
+def trained_elements(parameters: Iterable[Parameter]) -> int:
+    """Number of elements that an optimizer updates."""
+    return sum(parameter.value.numel(1) for parameter in parameters if parameter.trainable)
