@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autopart.ir.graph import Graph, Op
-from autopart.sharding.placement import Placement
+from autopart.sharding import ops as _rules  # noqa: F401  (registers the rules)
+from autopart.sharding.mixing import Mixing, describe
+from autopart.sharding.placement import Placement, Replicate, Shard
+from autopart.sharding.propagate import finish, live, propagate
+from autopart.sharding.rules import Place, RowNumbers, Unread
 
-
-@dataclass(frozen=True, slots=True)
-class Mixing:
-    """An op that mixes samples: one microbatch only; across ranks it costs a collective."""
-
-    op: str
-    module: str
-    source: str
-    reason: str
+__all__ = ["Mixing", "ShardedGraph", "describe", "shard_batch"]
 
 
 @dataclass(frozen=True)
@@ -34,3 +30,35 @@ class ShardedGraph:
     prologue: tuple[Op, ...] = ()
     statistics: tuple[str, ...] = ()
     mixing: tuple[Mixing, ...] = field(default=())
+
+
+def shard_batch(graph: Graph, batch_norm: str = "global") -> ShardedGraph:
+    """The graph rewritten for any share of the samples. ``batch_norm``: "global" takes statistics over all ranks, "local" over
+    the rows of one rank and microbatch, which is another result than that of one device.
+
+    Random ops draw on each rank by itself. Of a value that carries no samples (dropout of a weight) ranks draw different masks:
+    each term of the loss is then taken under its own.
+    """
+    assert batch_norm in ("global", "local"), f"batch_norm is {batch_norm!r}"
+    walk = propagate(graph, batch_norm)
+    loss = finish(walk)
+    rewritten = replace(graph, inputs=(*graph.inputs, *walk.statistics.inputs()), ops=live(walk.ops, loss), loss=loss)
+    kept = {op.name for op in rewritten.ops}
+    return ShardedGraph(
+        graph=rewritten,
+        placements={name: placement(walk.places[name]) for name in rewritten.values},
+        prologue=tuple(walk.statistics.prologue),
+        statistics=tuple(value.name for value in walk.statistics.found.values()),
+        mixing=tuple(dict.fromkeys(found for found in walk.mixing if found.op in kept)),
+    )
+
+
+def placement(place: Place) -> Placement:
+    """Row numbers lie like the rows that they number."""
+    match place:
+        case RowNumbers(dim):
+            return Shard(dim)
+        case Unread():
+            return Replicate()
+        case _:
+            return place

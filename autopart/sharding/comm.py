@@ -54,22 +54,23 @@ COMM: Mapping[str, Comm] = {
         args="(x, dim, outer)",
         takes="Replicate",
         gives="Shard(dim, outer)",
-        forward="view dim as [outer, rows of the global batch]; keep this rank's rows (a fixed number of elements a sample); no message",
+        forward="view dim as [outer, rows of the global batch]; keep this rank's rows; no message",
         backward="the incoming gradient is a shard, the outgoing one partial: zeros outside of this rank's rows; no message",
     ),
     TO_PARTIAL: Comm(
         args="(x,)",
         takes="Replicate",
         gives="Partial",
-        forward="x * (rows of this rank and microbatch / rows of the global batch); no message",
+        forward="x * (rows / rows of the global batch), rows being those of this rank and microbatch (in the prologue: of this"
+        " rank in all microbatches); no message",
         backward="gradient * the same factor; no message",
     ),
     BATCH_NORM: Comm(
         args="(x, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled), training is True",
         takes="Shard(d), d not 1; the others Replicate (or None)",
         gives="Shard(d)",
-        forward="as aten.batch_norm with mean and variance over all ranks' rows (uneven); running statistics, if given, are updated"
-        " in place, alike on all ranks, with the unbiased variance of the global batch",
+        forward="as aten.batch_norm with mean and variance over all ranks' rows (uneven); running statistics, if"
+        " given, are updated in place, alike on all ranks, with the unbiased variance of the global batch",
         backward="x as on one device (all_reduce of two sums per channel); weight, bias: this rank's terms, partial",
     ),
 }

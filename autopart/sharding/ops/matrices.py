@@ -1,0 +1,142 @@
+"""Products: linear in each operand, einsum-like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from string import ascii_letters
+
+from autopart.sharding.rules import Call, Labels, Row, broadcast, by_labels, rule
+
+
+def contraction(call: Call, operands: list[Labels], out: Labels) -> Iterator[Row]:
+    """An einsum: labels that the result lacks are summed over; linear in each operand alone."""
+    sums = {label for dims in operands for label in dims if label not in out}
+    return by_labels(call, operands, [out], sums=sums, linear=[(use,) for use in range(len(operands))])
+
+
+def biased(call: Call, operands: list[Labels], bias: Labels, out: Labels) -> Iterator[Row]:
+    """``operand @ operand + bias``: with a bias no row may leave a partial result, the bias would be counted once per rank."""
+    return by_labels(call, [*operands, bias], [out])
+
+
+@rule("linear")
+def linear(call: Call) -> Iterator[Row]:
+    batch = [f"b{d}" for d in range(len(call.shapes[0]) - 1)]
+    x, w = [*batch, "i"], ["o", "i"] if len(call.shapes[1]) == 2 else ["i"]
+    out = [*batch, "o"] if len(call.shapes[1]) == 2 else batch
+    if len(call.shapes) == 3:
+        return biased(call, [x, w], ["o"], out)
+    return contraction(call, [x, w], out)
+
+
+@rule("mm bmm mv dot vdot ger outer inner")
+def fixed(call: Call) -> Iterator[Row]:
+    equation = {"mm": "ij,jk->ik", "bmm": "bij,bjk->bik", "mv": "ij,j->i", "ger": "i,j->ij", "outer": "i,j->ij"}.get(
+        call.base.removeprefix("aten."), "i,i->"
+    )
+    operands, out = equation.split("->")
+    return contraction(call, [list(dims) for dims in operands.split(",")], list(out))
+
+
+@rule("matmul __matmul__")
+def matmul(call: Call) -> Iterator[Row]:
+    left, right = call.shapes
+    out = call.outputs[0]
+    rows = [] if len(left) == 1 else ["m"]
+    columns = [] if len(right) == 1 else ["n"]
+    batch = out[: len(out) - len(rows) - len(columns)]
+    labels = [f"b{d}" for d in range(len(batch))]
+
+    def prefix(shape: tuple[int, ...]) -> list[str | None]:
+        own = shape[:-2] if len(shape) > 2 else ()
+        return [None if label is None else labels[label] for label in broadcast(own, batch)]
+
+    x = [*prefix(left), *rows, "k"]
+    y = [*prefix(right), "k", *columns]
+    return contraction(call, [x, y], [*labels, *rows, *columns])
+
+
+@rule("addmm baddbmm addbmm addmv addr")
+def added_product(call: Call) -> Iterator[Row]:
+    """``beta * c + alpha * a @ b``: jointly linear in c and a, or in c and b."""
+    equation = {"addmm": "ij,jk->ik", "baddbmm": "bij,bjk->bik", "addmv": "ij,j->i", "addr": "i,j->ij"}.get(
+        call.base.removeprefix("aten.")
+    )
+    if equation is None:
+        return
+    operands, out = equation.split("->")
+    result = list(out)
+    first = [None if d is None else result[d] for d in broadcast(call.shapes[0], call.outputs[0])]
+    yield from by_labels(call, [first, *(list(dims) for dims in operands.split(","))], [result], linear=[(0, 1), (0, 2)])
+
+
+@rule("bilinear")
+def bilinear(call: Call) -> Iterator[Row]:
+    batch = [f"b{d}" for d in range(len(call.shapes[0]) - 1)]
+    operands = [[*batch, "i"], [*batch, "j"], ["o", "i", "j"]]
+    if len(call.shapes) == 4:
+        return biased(call, list(operands), ["o"], [*batch, "o"])
+    return contraction(call, list(operands), [*batch, "o"])
+
+
+@rule("einsum")
+def einsum(call: Call) -> Iterator[Row]:
+    """The equation itself. Ellipsis dims are aligned at their end; repeated labels in one operand are left whole."""
+    equation = call.op.args[0]
+    assert isinstance(equation, str), "einsum without an equation"
+    left, _, right = equation.replace(" ", "").partition("->")
+    operands = left.split(",")
+    out = right if "->" in equation else "".join(sorted(letter for letter in set(left) - {",", "."} if left.count(letter) == 1))
+    width = max((len(shape) - len(term.replace("...", "")) for term, shape in zip(operands, call.shapes, strict=True)), default=0)
+    out = out if "->" in equation or "..." not in left else "..." + out
+    inputs = [dims_of(term, len(shape), width) for term, shape in zip(operands, call.shapes, strict=True)]
+    sized = [[None if size == 1 else label for label, size in zip(dims, shape, strict=True)]
+             for dims, shape in zip(inputs, call.shapes, strict=True)]  # fmt: skip
+    return contraction(call, list(sized), dims_of(out, len(call.outputs[0]), width))
+
+
+def dims_of(term: str, rank: int, width: int) -> list[str]:
+    """Labels of one operand; the ellipsis becomes ``.0``, ``.1``, … as many as it stands for, of ``width`` at most."""
+    count = rank - len(term.replace("...", ""))
+    filled = [f".{d}" for d in range(width - count, width)]
+    before, dots, after = term.partition("...")
+    assert set(before + after) <= set(ascii_letters), f"einsum term {term}"
+    return [*before, *(filled if dots else []), *after]
+
+
+@rule("cdist")
+def cdist(call: Call) -> Iterator[Row]:
+    """Distances between all pairs of rows."""
+    batch = list(range(len(call.outputs[0]) - 2))
+    if len(call.shapes[0]) != len(call.shapes[1]):
+        return iter(())
+    return by_labels(call, [[*batch, "p", None], [*batch, "r", None]], [[*batch, "p", "r"]])
+
+
+def convolution(call: Call, transposed: bool, groups: int) -> Iterator[Row]:
+    """Samples; for one group also channels in (summed) and out. Positions are never split."""
+    spatial = len(call.shapes[1]) - 2
+    batch = ["n"] if len(call.shapes[0]) == spatial + 2 else []
+    within, out = ("i", "o") if groups == 1 else (None, None)
+    positions = [None] * spatial
+    x = [*batch, within, *positions]
+    w = [within, out, *positions] if transposed else [out, within, *positions]
+    result = [*batch, out, *positions]
+    if len(call.shapes) == 3:
+        return biased(call, [x, w], [out], result)
+    return contraction(call, [x, w], result)
+
+
+@rule("conv1d conv2d conv3d")
+def conv(call: Call) -> Iterator[Row]:
+    return convolution(call, False, call.integer(6, "groups", 1))
+
+
+@rule("conv_transpose1d conv_transpose2d conv_transpose3d")
+def conv_transpose(call: Call) -> Iterator[Row]:
+    return convolution(call, True, call.integer(6, "groups", 1))
+
+
+@rule("convolution")
+def conv_general(call: Call) -> Iterator[Row]:
+    return convolution(call, bool(call.arg(6, "transposed", False)), call.integer(8, "groups", 1))
