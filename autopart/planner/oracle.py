@@ -45,7 +45,7 @@ def fits(option: Option, start: int, stop: int, position: int, setting: Setting,
     """Whether a stage's memory suffices at a position counted from the end, 1 for the last."""
     inflight = setting.microbatches if setting.schedule == "gpipe" else min(setting.microbatches, position)
     shared = sum(tie.static_bytes for tie in ties if start <= tie.first and tie.second < stop)
-    for part in range(len(option.parts)):
+    for part in range(len(option.capacity_bytes)):
         static = sum(float(b) for b in option.static_bytes[part][start:stop]) - shared
         kept = sum(float(b) for b in option.inflight_bytes[part][start:stop])
         if option.output_bytes is not None:

@@ -31,7 +31,8 @@ class Part:
 class Option:
     """One way to run a stage, whatever blocks it holds, at a fixed number of microbatches.
 
-    p parts, n blocks. Seconds per microbatch, on the busiest device of each part; bytes per device, the fullest of each part.
+    n blocks; p lines, one for each part or more (a part may have several lines of memory, for different moments of a step).
+    Seconds per microbatch, on the busiest device of each part; bytes per device, the fullest of each part.
     """
 
     parts: tuple[Part, ...]
