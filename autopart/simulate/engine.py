@@ -84,8 +84,9 @@ class _Run:
         self._network = Network(cluster, self._schedule, self._delivered)
         self._nbytes = {back: _message_bytes(program, back) for back in (False, True)}
         self._halves: dict[Key, int] = {}  # messages that are sent (-1) or posted (the receiver's step), but not both
-        self.ranks = {rank: self._rank(program, costs, rank, stage.index) for stage in program.stages for rank in stage.ranks}
-        self._sums = _Sums(costs.reductions, {rank: stage.index for stage in program.stages for rank in stage.ranks})
+        stage_of = {rank: stage.index for stage in program.stages for rank in stage.ranks}
+        self.ranks = {rank: self._rank(program, costs, rank, stage_of[rank]) for rank in sorted(stage_of)}
+        self._sums = _Sums(costs.reductions)
 
     def _rank(self, program: Program, costs: StageCosts, rank: int, stage: int) -> _Rank:
         received = {back: sum(size for pair, size in sizes.items() if pair[1] == rank) for back, sizes in self._nbytes.items()}
@@ -200,9 +201,8 @@ def _message_bytes(program: Program, backward: bool) -> dict[tuple[int, int], in
 class _Sums:
     """Gradient sums: who sums with whom, and when they are through."""
 
-    def __init__(self, reductions: Sequence[Reduction], stage_of: dict[int, int]) -> None:
+    def __init__(self, reductions: Sequence[Reduction]) -> None:
         self._reductions = sorted(reductions, key=lambda reduction: (len(reduction.stages), reduction.stages))
-        self._stage_of = stage_of
         self._last: dict[int, tuple[float, float]] = {}  # start and end of each rank's last backward
 
     def arrive(self, rank: int, start_s: float, end_s: float) -> list[tuple[int, float, float]]:
