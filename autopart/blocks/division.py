@@ -1,0 +1,206 @@
+"""Dividing the op order into spans: along modules, along what repeats, along cheap cuts.
+
+A stretch of ops falls into *parts*: what ran in each child module, and each op between. Parts that repeat (layers) become
+spans of their own, every unit alike, so that they stay one class. A heavy part is divided further. The
+others are merged: what is light, what is but an activation, and what only a dear cut separates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
+from math import ceil
+
+from autopart.blocks.cuts import Sheet
+from autopart.blocks.repeats import Repeat, repeats
+from autopart.blocks.structure import common_path, prefix_of, structure, symbol
+
+MOST_SPANS = 200
+HEAVY = 1 / 12  # share of the model above which a span is divided if it can be
+LIGHT = 1 / 100  # share below which a span joins a neighbour
+FINEST_UNIT = 1 / 160  # units of a repeat below this share are packed
+DEAR = 1.5  # a cut this much dearer than both beside it is none
+DEAR_BETWEEN_HEAVY = 1.75
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Ops [start, stop). ``fixed``: one of several equal ones, not to be merged with a neighbour."""
+
+    start: int
+    stop: int
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Shares of the model: see HEAVY, LIGHT, FINEST_UNIT."""
+
+    heavy: float = HEAVY
+    light: float = LIGHT
+    unit: float = FINEST_UNIT
+
+
+def partition(sheet: Sheet) -> tuple[Span, ...]:
+    """All ops, in spans; coarser until there are few enough."""
+    limits = Limits()
+    while True:
+        spans = divide(sheet, 0, len(sheet.body.ops), limits)
+        if len(spans) <= MOST_SPANS:
+            return spans
+        if limits.light > 1:
+            return _packed(spans)
+        limits = Limits(limits.heavy * 2, limits.light * 2, limits.unit * 2)
+
+
+def _packed(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """Neighbours joined, however unlike."""
+    size = ceil(len(spans) / MOST_SPANS)
+    return tuple(Span(spans[i].start, spans[min(i + size, len(spans)) - 1].stop) for i in range(0, len(spans), size))
+
+
+def divide(sheet: Sheet, start: int, stop: int, limits: Limits) -> tuple[Span, ...]:
+    parts = _parts(sheet, start, stop)
+    if len(parts) < 2:
+        return tuple(parts)
+    found: list[Span] = []
+    position = 0
+    for repeat, offset in _accepted(sheet, parts, limits):
+        first = repeat.start + offset
+        found += _divided(sheet, parts[position:first], limits)
+        position = first + repeat.units(offset) * repeat.period
+        units = [
+            Span(parts[i].start, parts[i + repeat.period - 1].stop, fixed=True) for i in range(first, position, repeat.period)
+        ]
+        found += _units(sheet, units, limits)
+    found += _divided(sheet, parts[position:], limits)
+    return _merged(sheet, found, limits)
+
+
+# Parts
+
+
+def _parts(sheet: Sheet, start: int, stop: int) -> list[Span]:
+    """What ran in each child of the modules' common path, each op between; joined where no cut may be."""
+    modules = [op.module for op in sheet.body.ops[start:stop]]
+    path = common_path(modules)
+    children = [_child(module, path) or f":{i}" for i, module in enumerate(modules)]
+    found: list[Span] = []
+    position = start
+    for _, run in groupby(children):
+        stop = position + len(list(run))
+        if found and not sheet.allowed[position]:
+            found[-1] = Span(found[-1].start, stop)
+        else:
+            found.append(Span(position, stop))
+        position = stop
+    return found
+
+
+def _child(module: str, path: str) -> str:
+    """``attn`` of ``h.3.attn.c_proj`` under ``h.3``; nothing for the module itself."""
+    return module[len(path) :].lstrip(".").partition(".")[0]
+
+
+# What repeats
+
+
+def _accepted(sheet: Sheet, parts: list[Span], limits: Limits) -> list[tuple[Repeat, int]]:
+    """Repeats that are worth keeping apart, each with the offset at which its units begin."""
+    weights = [sheet.share(part.start, part.stop) for part in parts]
+    found = []
+    for repeat in repeats(_symbols(sheet, parts), weights):
+        inside = Span(parts[repeat.start].start, parts[repeat.stop - 1].stop)
+        if sheet.share(inside.start, inside.stop) >= 4 * limits.light and not sheet.accessory(inside.start, inside.stop):
+            found.append((repeat, _offset(sheet, parts, repeat)))
+    return found
+
+
+def _symbols(sheet: Sheet, parts: list[Span]) -> list[int]:
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(_symbol(sheet, part), len(numbers)) for part in parts]
+
+
+def _symbol(sheet: Sheet, part: Span) -> Hashable:
+    if part.stop - part.start == 1:
+        return symbol(sheet.body, part.start)
+    return structure(sheet.body, part.start, part.stop, prefix_of(sheet.body, part.start, part.stop))
+
+
+def _offset(sheet: Sheet, parts: list[Span], repeat: Repeat) -> int:
+    """Where units begin: at the cheapest cuts; among cuts about as cheap, with most units, then first."""
+    edges = [*(part.start for part in parts), parts[-1].stop]
+
+    def price(offset: int) -> float:
+        first, units = repeat.start + offset, repeat.units(offset)
+        inner = [sheet.crossing[edges[first + i * repeat.period]] for i in range(1, units)]
+        return sum(inner) / len(inner) if inner else float("inf")
+
+    prices = [price(offset) for offset in range(repeat.period)]
+    cheap = [offset for offset, found in enumerate(prices) if found <= 1.2 * min(prices) and repeat.units(offset) > 1]
+    return min(cheap or [0], key=lambda offset: (-repeat.units(offset), prices[offset], offset))
+
+
+def _units(sheet: Sheet, units: list[Span], limits: Limits) -> list[Span]:
+    """Equal units: packed if they are many and light, divided (all alike) if they are heavy."""
+    typical = units[len(units) // 2]
+    share = sheet.share(typical.start, typical.stop)
+    if share < limits.unit:
+        return _pack(units, ceil(limits.unit / max(share, 1e-12)))
+    if share <= limits.heavy:
+        return units
+    inner = [span.start - typical.start for span in divide(sheet, typical.start, typical.stop, limits)[1:]]
+    found = []
+    for unit in units:
+        edges = [unit.start, *(unit.start + cut for cut in inner if sheet.allowed[unit.start + cut]), unit.stop]
+        found += [Span(a, b, fixed=True) for a, b in pairwise(edges)]
+    return found
+
+
+def _pack(units: list[Span], size: int) -> list[Span]:
+    """``size`` units together, or a few more where that leaves no rest."""
+    even = next((k for k in range(size, 2 * size) if len(units) % k == 0), size)
+    return [Span(units[i].start, units[min(i + even, len(units)) - 1].stop, fixed=True) for i in range(0, len(units), even)]
+
+
+# What does not
+
+
+def _divided(sheet: Sheet, parts: list[Span], limits: Limits) -> list[Span]:
+    found: list[Span] = []
+    for part in parts:
+        heavy = part.stop - part.start > 1 and sheet.share(part.start, part.stop) > limits.heavy
+        found += divide(sheet, part.start, part.stop, limits) if heavy else [part]
+    return found
+
+
+def _merged(sheet: Sheet, spans: list[Span], limits: Limits) -> tuple[Span, ...]:
+    """Joins spans that are not fixed with such neighbours, until nothing is left to gain."""
+    spans = list(spans)
+    while (index := _next_join(sheet, spans, limits)) is not None:
+        spans[index : index + 2] = [replace(spans[index], stop=spans[index + 1].stop)]
+    return tuple(spans)
+
+
+def _next_join(sheet: Sheet, spans: list[Span], limits: Limits) -> int | None:
+    """The span to join with the one after it: the lightest small one across its dearer side, or else across a dear cut."""
+    free = [i for i in range(len(spans) - 1) if not spans[i].fixed and not spans[i + 1].fixed]
+    small = [(sheet.share(spans[j].start, spans[j].stop), j) for i in free for j in (i, i + 1) if _small(sheet, spans[j], limits)]
+    if small:
+        lightest = min(small)[1]
+        return max((i for i in (lightest - 1, lightest) if i in free), key=lambda i: (sheet.crossing[spans[i].stop], -i))
+    dear = [(_dearness(sheet, spans[i], spans[i + 1], limits), -i) for i in free]
+    return -max(dear)[1] if dear and max(dear)[0] > 1 else None
+
+
+def _small(sheet: Sheet, span: Span, limits: Limits) -> bool:
+    return sheet.share(span.start, span.stop) < limits.light or sheet.accessory(span.start, span.stop)
+
+
+def _dearness(sheet: Sheet, left: Span, right: Span, limits: Limits) -> float:
+    """Bytes that cross between two spans over what a cut there may cost by the cuts at their other ends."""
+    beside = max(sheet.crossing[left.start], sheet.crossing[right.stop])
+    both_heavy = all(sheet.share(span.start, span.stop) > limits.heavy / 2 for span in (left, right))
+    factor = DEAR_BETWEEN_HEAVY if both_heavy else DEAR
+    return sheet.crossing[left.stop] / (factor * beside) if beside else 0.0
