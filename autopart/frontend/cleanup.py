@@ -77,6 +77,8 @@ def drop_identities(draft: Draft) -> Draft:
             return source
         if op.kind in NOTHING_IF_SAME:
             return source if _same(draft.fakes[source], fake) else None
+        if op.kind in ("aten.dropout.default", "aten.feature_dropout.default") and (op.args[1] == 0 or not op.args[2]):
+            return source
         if op.kind in CASTS:
             return _cast(op, draft.fakes[source], fake)
         return None

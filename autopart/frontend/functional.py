@@ -75,13 +75,16 @@ def _write(state: _State, op: Op, renamed: dict[str, str]) -> None:
     kind, path = state.draft.leaves.get(root, (None, ""))
     if kind == InputKind.PARAMETER:
         raise _refusal(op, f"the forward pass writes into the parameter {path.removeprefix('model.')}")
-    if kind == InputKind.BUFFER and target == root:
-        state.ops.append(replace(_rename(op, renamed), mutates=(root,), outputs=()))
+    if kind == InputKind.BUFFER and _same_memory(state, target) == root:
+        arguments = (Ref(root), *_rename(op, renamed).args[1:])
+        state.ops.append(replace(_rename(op, renamed), args=arguments, mutates=(root,), outputs=()))
         _alias_result(state, op, target)
         return
     if op.outputs[0].name in state.draft.silent and root not in state.draft.silent and kind is None:
         raise _refusal(op, "an in-place write under no_grad into a value that carries gradients")
     written = _functional(state, op, renamed)
+    if op.outputs[0].name in state.draft.silent:
+        written = _detached(state, op, written)
     _propagate(state, target, written, op)
     _alias_result(state, op, target)
     if kind == InputKind.BUFFER:
@@ -89,6 +92,13 @@ def _write(state: _State, op: Op, renamed: dict[str, str]) -> None:
         state.ops.append(
             replace(op, name=f"{op.name}@", kind="aten.copy_.default", args=(Ref(root), Ref(whole)), kwargs=(), outputs=(), mutates=(root,))
         )
+
+
+def _same_memory(state: _State, name: str) -> str:
+    """What a value is but for its name: results of in-place ops are their targets."""
+    while name in state.views and state.views[name][1].kind == "aten.alias.default":
+        name = state.views[name][0]
+    return name
 
 
 def _alias_result(state: _State, op: Op, target: str) -> None:
@@ -114,6 +124,16 @@ def _functional(state: _State, op: Op, renamed: dict[str, str]) -> str:
     if packets is None or overload not in packets.overloads():
         raise _refusal(op, f"{op.kind} has no functional form")
     state.ops.append(replace(op, kind=f"aten.{base}.{overload}"))
+    return name
+
+
+def _detached(state: _State, op: Op, written: str) -> str:
+    """What is written under no_grad carries no gradient."""
+    fake = state.draft.fakes[written]
+    name = _fresh(state, written, fake)
+    state.ops.append(
+        replace(op, name=name, kind="aten.detach.default", args=(Ref(written),), kwargs=(), outputs=(value_of(name, fake),), mutates=())
+    )
     return name
 
 

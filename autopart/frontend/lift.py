@@ -107,7 +107,7 @@ class _Walker:
             if args[2]:
                 raise TraceError(
                     "the model switches autocast on itself",
-                    where=place(node, self.prefix),
+                    where=place(next((inner for inner in args[4].graph.nodes if inner.meta.get("stack_trace")), node), self.prefix),
                     remedy="Take the autocast out of the model and plan with --precision bfloat16.",
                 )
             autocast, (module, *operands) = False, args[4:]  # type: ignore[assignment]
@@ -267,7 +267,10 @@ def data_dependent(what: str, where: str) -> TraceError:
 
 def place(node: Node, prefix: str) -> str:
     """Where in the user's model a node comes from, for messages."""
-    module, line = module_path(node, prefix), source_line(node.meta.get("stack_trace"))
+    stack = node.meta.get("nn_module_stack") or {}
+    kinds = [kind for path, kind in stack.values() if path == prefix]
+    module = module_path(node, prefix) or (str(kinds[-1]).rsplit(".", 1)[-1] if kinds else "")
+    line = source_line(node.meta.get("stack_trace"))
     return f"{line} (in module {module})" if module else line
 
 
@@ -282,9 +285,14 @@ _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<functio
 _ENGINE = re.compile(r"[\\/](torch|autopart[\\/]frontend)[\\/]")
 
 
+def is_engine(path: str) -> bool:
+    """Whether a source file belongs to torch or to the tracing, not to a model."""
+    return _ENGINE.search(path) is not None
+
+
 def source_line(stack_trace: str | None) -> str:
     """``file.py:line`` of the innermost frame outside torch."""
-    frames = [match for match in _FRAME.finditer(stack_trace or "") if not _ENGINE.search(match["file"])]
+    frames = [match for match in _FRAME.finditer(stack_trace or "") if not is_engine(match["file"])]
     if not frames:
         return ""
     return f"{frames[-1]['file'].replace(chr(92), '/').rsplit('/', 1)[-1]}:{frames[-1]['line']}"

@@ -182,6 +182,8 @@ def _prepared(loaded: Loaded, precision: str) -> Loaded:
     for name, function in (("loss", loaded.loss), ("example_targets", loaded.example_targets)):
         if function is not None and not callable(function):
             raise ModelError(f"{name} is {_described(function)}, expected a function", where=loaded.where)
+    if not any(parameter.requires_grad for parameter in loaded.module.parameters()):
+        raise ModelError("the model has no trainable parameter", where=loaded.where, remedy="There is nothing to train: set requires_grad.")
     if not loaded.module.training:
         loaded.module.train()
     if precision == "float64":

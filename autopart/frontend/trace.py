@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from autopart.errors import ModelError
+from autopart.errors import ModelError, TraceError
+from autopart.frontend.diagnose import FixedBatch, assumed, explain, unsymbolic, watching
 from autopart.frontend.examples import Example, leaves, rebuild
 from autopart.frontend.load import Loaded, batch_of, examples
 from autopart.frontend.normalize import normalize
@@ -32,13 +33,37 @@ class Traced:
 
 def trace(loaded: Loaded) -> Traced:
     """The training forward pass of ``loaded``, from inputs to loss, for any number of samples."""
-    error: Exception | None = None
-    for batch_size in batch_sizes(loaded)[:ATTEMPTS]:
-        batch = examples(loaded, batch_size)
-        program = export(loaded, batch)
-        graph, tensors = normalize(program, loaded.module, batch, loaded.name)
-        return Traced(graph, tensors)
-    raise AssertionError(error)
+    *early, last = batch_sizes(loaded)[:ATTEMPTS]
+    for batch_size in early:
+        try:
+            return _attempt(loaded, batch_size)
+        except FixedBatch:
+            continue  # a first call may fill caches; a size inside the model may equal the batch by chance
+    return _attempt(loaded, last)
+
+
+def _attempt(loaded: Loaded, batch_size: int) -> Traced:
+    batch = examples(loaded, batch_size)
+    with watching(loaded.module) as findings:
+        try:
+            program = export(loaded, batch)
+        except Exception as error:
+            raise explain(error, findings, loaded.module) from error
+    if error := assumed(findings):
+        raise error
+    graph, tensors = normalize(program, loaded.module, batch, loaded.name)
+    _require_gradient(loaded, graph)
+    return Traced(graph, tensors)
+
+
+def _require_gradient(loaded: Loaded, graph: Graph) -> None:
+    """Something must reach the loss that training can change."""
+    reached = {parameter.value.name for parameter in graph.parameters if parameter.trainable}
+    for op in graph.ops:
+        if op.kind != "aten.detach.default" and not reached.isdisjoint(op.inputs):
+            reached.update(value.name for value in op.outputs)
+    if graph.loss not in reached:
+        raise TraceError("the loss does not depend on any trainable parameter", where=loaded.where, remedy="Is it detached, or under no_grad?")
 
 
 def batch_sizes(loaded: Loaded) -> list[int]:
@@ -95,19 +120,21 @@ def export(loaded: Loaded, batch: Sequence[Example]) -> ExportedProgram:
 def scalar_loss(loaded: Loaded, output: Any, targets: Sequence[Any]) -> torch.Tensor:
     """The loss of an output: by the loss function, or the output itself, or what it holds under ``loss``."""
     if loaded.loss is not None:
-        found = loaded.loss(output, *targets)
+        found, source = loaded.loss(output, *targets), "loss() returns"
     elif isinstance(output, torch.Tensor):
-        found = output
+        found, source = output, "the module returns"
     elif isinstance(output, Mapping):
-        found = output.get("loss")
+        found, source = output.get("loss"), "under `loss` the module's output holds"
     else:
-        found = getattr(output, "loss", None)
+        found, source = getattr(output, "loss", None), f"as `loss` the module's {type(output).__name__} holds"
     if isinstance(found, torch.Tensor) and found.dim() == 0:
         return found
-    what = f"a tensor of sizes {list(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
-    maker = "loss() returns" if loaded.loss is not None else "the module's output is, or holds under `loss`,"
+    if isinstance(found, torch.Tensor):
+        what = "a tensor of sizes " + unsymbolic(str(list(found.shape)))
+    else:
+        what = "nothing" if found is None else f"a {type(found).__name__}"
     raise ModelError(
-        f"{maker} {what}, expected a scalar",
+        f"{source} {what}, expected a scalar tensor",
         where=loaded.where,
         remedy="Define loss(output, *targets) that returns a scalar tensor, such as a mean.",
     )
