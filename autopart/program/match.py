@@ -26,7 +26,7 @@ from autopart.program.program import Action, Kind, Piece, Program, StageSpec, Tr
 from autopart.program.reductions import gradient_sums
 from autopart.program.steps import ProgramError, Step, describe, split_steps
 from autopart.program.text import step_text
-from autopart.sharding.placement import Partial, Replicate, Shard
+from autopart.sharding.placement import Partial, Placement, Replicate, Shard
 
 Lists = Mapping[int, Sequence[Step]]
 Node = tuple[int, Kind, int]  # stage, kind, microbatch: all replicas together
@@ -106,17 +106,20 @@ def _check_pieces(program: Program) -> None:
 
 def check_pieces(transfer: Transfer, source: StageSpec, target: StageSpec, found: Sequence[Piece]) -> None:
     """Every target gets what it needs, once, from a rank that has it."""
-    match transfer.placement:
-        case Shard():
-            good = _rows_fit(source, target, found)
-        case Replicate():
-            good = sorted(piece.target_rank for piece in found) == sorted(target.ranks)
-        case Partial():
-            good = sorted(piece.source_rank for piece in found) == sorted(source.ranks)
-    ranks = all(piece.source_rank in source.ranks and piece.target_rank in target.ranks for piece in found)
-    if not good or not ranks:
+    known = all(piece.source_rank in source.ranks and piece.target_rank in target.ranks for piece in found)
+    if not known or not _fit(transfer.placement, source, target, found):
         rows = "\n".join(f"  {piece}" for piece in found)
         raise ProgramError(f"the pieces of {transfer.value} from stage {source.index} to {target.index} don't fit\n{rows}")
+
+
+def _fit(placement: Placement, source: StageSpec, target: StageSpec, found: Sequence[Piece]) -> bool:
+    match placement:
+        case Shard():
+            return _rows_fit(source, target, found)
+        case Replicate():
+            return sorted(piece.target_rank for piece in found) == sorted(target.ranks)
+        case Partial():
+            return sorted(piece.source_rank for piece in found) == sorted(source.ranks)
 
 
 def _rows_fit(source: StageSpec, target: StageSpec, found: Sequence[Piece]) -> bool:
