@@ -13,19 +13,9 @@ from dataclasses import dataclass, field
 
 from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster
-from autopart.plan import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plan import ClusterRef, Plan, Schedule, Stage
+from autopart.planner.price import Index
 from autopart.planner.problem import Candidate, Option, Part, Problem
-
-
-@dataclass(frozen=True)
-class Index:
-    """The way back from a problem: what its numbers were made of."""
-
-    blocks: Blocks
-    cluster: Cluster
-    model: ModelRef
-    settings: Settings
-    batch_size: int
 
 
 def decode(candidate: Candidate, problem: Problem, index: Index) -> Plan:

@@ -21,31 +21,57 @@ moment of the update, when no microbatch is in flight and the optimizer has its 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from autopart.cluster.cluster import Cluster
+from autopart.blocks.blocks import Blocks
+from autopart.cluster.cluster import Cluster, Group
+from autopart.plan import ModelRef, Settings
 from autopart.planner.problem import Array, Choice, Option, Part, Problem, Setting, Tie
-from autopart.planner.strategies import Parts, Pool, SettingSketch
+from autopart.planner.strategies import Parts, Pins, Pool, SettingSketch, enumerate_settings
 from autopart.pricing.network import boundary_s, counted_topology
 from autopart.pricing.table import BlockTable
 from cost_models.collective import all_reduce_s
 from cost_models.memory import usable_bytes
 
 
-def price(table: BlockTable, cluster: Cluster, sketches: Iterable[SettingSketch], stages: int | None = None) -> Problem:
+@dataclass(frozen=True, eq=False)
+class Index:
+    """The way back from a problem: what its numbers were made of."""
+
+    table: BlockTable
+    cluster: Cluster
+    model: ModelRef
+    settings: Settings
+
+    @property
+    def blocks(self) -> Blocks:
+        return self.table.blocks
+
+    @property
+    def batch_size(self) -> int:
+        return self.table.batch_size
+
+
+def make_index(blocks: Blocks, cluster: Cluster, batch_size: int, settings: Settings, model: ModelRef) -> Index:
+    """What is to be planned, with a fresh table of prices."""
+    return Index(BlockTable(blocks, settings.precision, settings.optimizer, batch_size), cluster, model, settings)
+
+
+def price(index: Index, sketches: Iterable[SettingSketch], stages: int | None = None) -> Problem:
     """The problem of choosing among these options."""
     return Problem(
-        kinds=tuple(block.kind for block in table.blocks.blocks),
-        devices=tuple(group.devices for group in cluster.groups),
-        settings=tuple(_setting(table, cluster, sketch) for sketch in sketches),
-        ties=price_ties(table),
+        kinds=tuple(block.kind for block in index.blocks.blocks),
+        devices=tuple(group.devices for group in index.cluster.groups),
+        settings=tuple(_setting(index, sketch) for sketch in sketches),
+        ties=price_ties(index.table),
         stages=stages,
     )
 
 
-def _setting(table: BlockTable, cluster: Cluster, sketch: SettingSketch) -> Setting:
-    options = tuple(price_option(table, cluster, option.parts, option.recompute) for option in sketch.options)
+def _setting(index: Index, sketch: SettingSketch) -> Setting:
+    options = tuple(price_option(index.table, index.cluster, option.parts, option.recompute) for option in sketch.options)
     return Setting(sketch.schedule, sketch.microbatches, options)
 
 
@@ -54,19 +80,39 @@ def price_ties(table: BlockTable) -> tuple[Tie, ...]:
     return tuple(Tie(first, second, static) for first, second, static in table.ties)
 
 
-def pools(table: BlockTable, cluster: Cluster, batch_size: int) -> tuple[Pool, ...]:
-    """Each group's speed on the whole model, as a line through one row and the whole batch."""
-    return tuple(
-        Pool(group.devices, group.devices_per_node, *_line(table, cluster, index, batch_size), float(usable_bytes(group.device)))
-        for index, group in enumerate(cluster.groups)
+def propose(index: Index, pins: Pins | None = None, schedule: str = "1f1b") -> tuple[SettingSketch, ...]:
+    """The settings and options to choose from, for this model on this cluster."""
+    table, cluster, ties = index.table, index.cluster, price_ties(index.table)
+
+    def roomy(parts: Parts, microbatches: int) -> bool:
+        in_flight = microbatches if schedule == "gpipe" else min(microbatches, table.count)
+        return holds_model(price_option(table, cluster, parts, recompute=False), in_flight, ties)
+
+    sharded = index.blocks.sharded
+    return enumerate_settings(
+        pools(index),
+        index.batch_size,
+        roomy=roomy,
+        one_microbatch=bool(sharded.mixing),
+        one_replica=all(source.batch_dim is None for source in sharded.graph.inputs),
+        pins=pins,
+        schedule=schedule,
     )
 
 
-def _line(table: BlockTable, cluster: Cluster, group: int, batch_size: int) -> tuple[float, float]:
-    device = cluster.groups[group].device
-    one, many = (float(table.seconds(device, rows).total.sum()) for rows in (1, max(2, batch_size)))
-    slope = max((many - one) / (max(2, batch_size) - 1), 1e-12)
-    return max(0.0, one - slope), slope
+def pools(index: Index) -> tuple[Pool, ...]:
+    """Each group's speed on the whole model, as a line through one row and the whole batch."""
+    return tuple(
+        Pool(group.devices, group.devices_per_node, *_line(index, group), float(usable_bytes(group.device)))
+        for group in index.cluster.groups
+    )
+
+
+def _line(index: Index, group: Group) -> tuple[float, float]:
+    many = max(2, index.batch_size)
+    one_s, many_s = (float(index.table.seconds(group.device, rows).total.sum()) for rows in (1, many))
+    slope = max((many_s - one_s) / (many - 1), 1e-12)
+    return max(0.0, one_s - slope), slope
 
 
 def price_option(table: BlockTable, cluster: Cluster, parts: Parts, recompute: bool) -> Option:
@@ -142,12 +188,12 @@ def _sync(table: BlockTable, cluster: Cluster, parts: Parts) -> Array:
     return (reduce_s + update_s) * table.trained / max(float(table.trained.sum()), 1.0)
 
 
-def holds_model(option: Option, microbatches: int, ties: Sequence[Tie]) -> bool:
-    """Whether every stage of any plan fits on the option: the whole model does, with all microbatches and results in flight."""
+def holds_model(option: Option, in_flight: int, ties: Sequence[Tie]) -> bool:
+    """Whether every stage of any plan fits on the option: the whole model does, with so many microbatches in flight."""
     shared = sum(tie.static_bytes for tie in ties)
     assert option.output_bytes is not None, "an option priced here says what a stage keeps of its results"
     kept = option.inflight_bytes.sum(axis=1) + option.output_bytes.max(axis=1)
-    needed = option.static_bytes.sum(axis=1) - shared + microbatches * kept + option.transient_bytes.max(axis=1)
+    needed = option.static_bytes.sum(axis=1) - shared + in_flight * kept + option.transient_bytes.max(axis=1)
     return bool((needed <= option.capacity_bytes).all())
 
 

@@ -1,0 +1,167 @@
+"""What a user would do instead of planning: each priced like the chosen plan, or the reason why it can't be done.
+
+Shares and cuts that don't divide are rounded to the nearest integers. A baseline takes the number of microbatches that the
+formula likes best of those that fit, without recomputation if any does, with it otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from autopart.plan import Baseline, Plan, Schedule, Stage
+from autopart.planner.decode import build_plan
+from autopart.planner.price import Index, pools
+from autopart.planner.problem import Part
+from autopart.planner.score import Score, formula_step, score
+from autopart.planner.strategies import Counts, even_parts, fastest_parts, microbatch_counts
+from autopart.pricing.stages import stage_costs
+from autopart.program.schedule import in_flight
+from cost_models.memory import usable_bytes
+
+GIB = 2**30
+TRIED = 4  # numbers of microbatches that are simulated before giving up
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A baseline's name, its best plan simulated (None: it can't be done), and why."""
+
+    name: str
+    best: Score | None
+    reason: str = ""
+
+    @property
+    def row(self) -> Baseline:
+        """As plan.json has it."""
+        return Baseline(self.name, self.best.step_s) if self.best else Baseline(self.name, infeasible=self.reason)
+
+
+def baselines(index: Index, schedule: str = "1f1b") -> tuple[Scored, ...]:
+    """All of them, in the order of the table."""
+    fast = _fastest_ranks(index)
+    every = tuple(rank.rank for rank in index.cluster.ranks)
+    best_group = tuple(r.rank for r in index.cluster.ranks if r.group == _fastest_group(index))
+    return tuple(
+        _score_best(name, index, schedule, ranks, layout)
+        for name, ranks, layout in (
+            ("data parallel, even", every, _data_even),
+            ("data parallel, by speed", every, _data_by_speed),
+            ("even pipeline", every, _pipeline),
+            ("even pipeline, fast devices only", fast, _pipeline),
+            ("fastest device alone", fast[:1], _data_even),
+            ("fastest group, data parallel", best_group, _data_even),
+        )
+    )
+
+
+Layout = Callable[[Index, tuple[int, ...], int], tuple[Stage, ...] | str]
+"""Stages on these ranks for microbatches of so many samples, or why there can't be any."""
+
+
+def _score_best(name: str, index: Index, schedule: str, ranks: tuple[int, ...], layout: Layout) -> Scored:
+    reason = ""
+    for recompute in (False, True):
+        plans = _plans(index, schedule, ranks, layout, recompute)
+        if isinstance(plans, str):
+            return Scored(name, None, plans)
+        for plan in sorted((p for p in plans if not _overflow(p, index)), key=lambda plan: formula_step(plan, index))[:TRIED]:
+            scored = score(plan, index)
+            if not scored.overfull:
+                return Scored(name, scored)
+            reason = _too_full(index, scored.overfull)
+        reason = reason or _too_full(index, min((_overflow(plan, index) for plan in plans), key=lambda o: max(o.values())))
+    return Scored(name, None, reason)
+
+
+def _plans(index: Index, schedule: str, ranks: tuple[int, ...], layout: Layout, recompute: bool) -> tuple[Plan, ...] | str:
+    """One for every number of microbatches that leaves a sample for everybody; or why there is none."""
+    found: list[Plan] = []
+    reason = ""
+    one_only = bool(index.blocks.sharded.mixing) or not _has_batch(index)
+    for microbatches in microbatch_counts(index.batch_size, one_only, None):
+        stages = layout(index, ranks, index.batch_size // microbatches)
+        if isinstance(stages, str):
+            reason = reason or stages
+            continue
+        kept = tuple(replace(stage, recompute=recompute) for stage in stages)
+        found.append(build_plan(index, Schedule(schedule, microbatches), kept))
+    return tuple(found) or reason
+
+
+def _has_batch(index: Index) -> bool:
+    return any(source.batch_dim is not None for source in index.blocks.sharded.graph.inputs)
+
+
+def _data_even(index: Index, ranks: tuple[int, ...], samples: int) -> tuple[Stage, ...] | str:
+    return _data(index, ranks, samples, even_parts(_counts(index, ranks), samples) if len(ranks) <= samples else ())
+
+
+def _data_by_speed(index: Index, ranks: tuple[int, ...], samples: int) -> tuple[Stage, ...] | str:
+    return _data(
+        index, ranks, samples, fastest_parts(pools(index), _counts(index, ranks), samples) if len(ranks) <= samples else ()
+    )
+
+
+def _data(index: Index, ranks: tuple[int, ...], samples: int, parts: Iterable[Part]) -> tuple[Stage, ...] | str:
+    if len(ranks) > 1 and not _has_batch(index):
+        return "the model has no batch dim to share out"
+    shares = tuple(rows for part in parts for rows in part.samples)
+    if not shares:
+        return f"{len(ranks)} devices, but {samples} samples"
+    names = tuple(block.name for block in index.blocks.blocks)
+    return (Stage(0, names, ranks, shares, data=len(ranks)),)
+
+
+def _pipeline(index: Index, ranks: tuple[int, ...], samples: int) -> tuple[Stage, ...] | str:
+    """One device a stage, in rank order, as equal numbers of blocks as can be."""
+    names = [block.name for block in index.blocks.blocks]
+    if len(ranks) > len(names):
+        return f"{len(ranks)} devices, but {len(names)} blocks"
+    cuts = [round(i * len(names) / len(ranks)) for i in range(len(ranks) + 1)]
+    return tuple(
+        Stage(number, tuple(names[cuts[number] : cuts[number + 1]]), (rank,), (samples,)) for number, rank in enumerate(ranks)
+    )
+
+
+def _counts(index: Index, ranks: tuple[int, ...]) -> Counts:
+    groups = [index.cluster.ranks[rank].group for rank in ranks]
+    return tuple(groups.count(group) for group in range(len(index.cluster.groups)))
+
+
+def _device_s(index: Index, group: int) -> float:
+    """One device's seconds for the whole batch, or for what a replica would get of it."""
+    rows = max(1, index.batch_size // len(index.cluster.ranks))
+    return float(index.table.seconds(index.cluster.groups[group].device, rows).total.sum())
+
+
+def _fastest_ranks(index: Index) -> tuple[int, ...]:
+    """All devices of the fastest type."""
+    groups = range(len(index.cluster.groups))
+    fastest = index.cluster.groups[min(groups, key=lambda group: _device_s(index, group))].device
+    return tuple(rank.rank for rank in index.cluster.ranks if index.cluster.device(rank.rank) == fastest)
+
+
+def _fastest_group(index: Index) -> int:
+    """The group whose devices together are fastest."""
+    groups = range(len(index.cluster.groups))
+    return min(groups, key=lambda group: _device_s(index, group) / index.cluster.groups[group].devices)
+
+
+def _overflow(plan: Plan, index: Index) -> Mapping[int, int]:
+    """Ranks whose static bytes and activations in flight are more than they have, without simulating."""
+    found = {}
+    for (number, rank), costs in stage_costs(index.table, plan, index.cluster).of.items():
+        held = in_flight(plan.schedule.name, len(plan.stages) - number, plan.schedule.microbatches)
+        needed = costs.static_bytes + max(held * costs.inflight_bytes + costs.transient_bytes, costs.update_bytes)
+        if needed > costs.capacity_bytes:
+            found[rank] = needed
+    return found
+
+
+def _too_full(index: Index, needed: Mapping[int, int]) -> str:
+    """The device that lacks most."""
+    capacity = {rank: max(1, usable_bytes(index.cluster.device(rank))) for rank in needed}
+    rank = max(needed, key=lambda r: needed[r] / capacity[r])
+    device = index.cluster.device(rank).name
+    return f"rank {rank} ({device}) needs {needed[rank] / GIB:.2f} GiB of the {capacity[rank] / GIB:.2f} GiB that it has"

@@ -1,0 +1,147 @@
+"""The answer no, with its reason in numbers and the nearest changes that help.
+
+A change is named only after the problem was solved again with it and a plan was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from autopart.cluster.cluster import Cluster, Group
+from autopart.errors import Infeasible
+from autopart.plan import Settings
+from autopart.planner.baselines import GIB
+from autopart.planner.choose import Solve, best_candidates
+from autopart.planner.price import Index, make_index, price, propose
+from autopart.planner.strategies import Pins
+from cost_models.memory import OPTIMIZER_STATES, usable_bytes
+
+MEMORY_FACTORS = (1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0)
+COUNT_FACTORS = (2, 3, 4, 8, 16)
+
+
+def explain(index: Index, pins: Pins, schedule: str, solve: Solve) -> Infeasible:
+    """Why nothing fits, and what would help."""
+    remedies = [remedy for remedy in _remedies(index, pins, schedule, solve) if remedy]
+    advice = "; or ".join(remedies)
+    remedy = f"What would help: {advice}." if advice else "No single change of batch size, memory or numbers of devices helps."
+    return Infeasible(f"no plan fits: {reason(index)}", remedy=remedy)
+
+
+def reason(index: Index) -> str:
+    """The smallest need that is more than there is, else both needs against what there is."""
+    table, groups = index.table, index.cluster.groups
+    total = sum(group.devices * usable_bytes(group.device) for group in groups)
+    static = table.static_bytes(0, table.count)
+    if static > total:
+        return f"parameters, gradients and optimizer state take {_gib(static)}, all devices together have {_gib(total)} to use"
+    largest = max(groups, key=lambda group: usable_bytes(group.device)).device
+    kept = table.kept(largest, 1, recompute=True)
+    needs = table.static + kept.inflight + kept.transient + kept.output[1:]
+    block = int(needs.argmax())
+    name, most = index.blocks.blocks[block].name, usable_bytes(largest)
+    what = f"block {name} alone needs {_gib(float(needs[block]))} for one sample, of which {_gib(float(table.static[block]))} are"
+    if needs[block] > most:
+        return f"{what} parameters and their state; the largest device ({largest.name}) has {_gib(most)} to use"
+    return (
+        f"parameters and their state take {_gib(static)} of {_gib(total)} on all devices together, but no division into stages"
+        f" leaves room for activations; {what} parameters and their state, the largest device ({largest.name}) has {_gib(most)}"
+    )
+
+
+def _gib(nbytes: float) -> str:
+    return f"{nbytes / GIB:.2f} GiB"
+
+
+def is_feasible(index: Index, pins: Pins, schedule: str, solve: Solve) -> bool:
+    """Whether the solver finds a plan whose simulated memory fits."""
+    sketches = propose(index, pins, schedule)
+    if not sketches:
+        return False
+    problem = price(index, sketches, pins.stages)
+    return bool(best_candidates(problem, solve(problem), index, solve))
+
+
+def _remedies(index: Index, pins: Pins, schedule: str, solve: Solve) -> Iterator[str]:
+    def helps(changed: Index, pins: Pins = pins, schedule: str = schedule) -> bool:
+        return is_feasible(changed, pins, schedule, solve)
+
+    yield _without_pins(index, pins, helps)
+    if schedule == "gpipe" and helps(index, pins, "1f1b"):
+        yield "the schedule 1f1b, which keeps fewer microbatches"
+    yield _smaller_batch(index, pins, helps)
+    yield _leaner_settings(index, helps)
+    yield _more_memory(index, helps)
+    yield _more_devices(index, helps)
+
+
+Helps = Callable[..., bool]
+
+
+def _without_pins(index: Index, pins: Pins, helps: Helps) -> str:
+    """The first single pin whose release helps."""
+    for name in ("stages", "data", "microbatches"):
+        if getattr(pins, name) is not None and helps(index, replace(pins, **{name: None})):
+            return f"leave out --{name} {getattr(pins, name)}"
+    return ""
+
+
+def _smaller_batch(index: Index, pins: Pins, helps: Helps) -> str:
+    """The largest of B/2, B/4, ... that fits."""
+    samples = index.batch_size // 2
+    while samples:
+        fewer = replace(pins, microbatches=pins.microbatches if pins.microbatches and samples % pins.microbatches == 0 else None)
+        if helps(_with(index, batch_size=samples), fewer):
+            dropped = "" if fewer == pins else f" without --microbatches {pins.microbatches}"
+            return f"a batch size of {samples}{dropped}"
+        samples //= 2
+    return ""
+
+
+def _leaner_settings(index: Index, helps: Helps) -> str:
+    """An optimizer with less state."""
+    state = OPTIMIZER_STATES[index.settings.optimizer]
+    for optimizer in ("momentum", "sgd"):
+        leaner = _with(index, settings=replace(index.settings, optimizer=optimizer))
+        if OPTIMIZER_STATES[optimizer] < state and helps(leaner):
+            return f"the optimizer {optimizer}, which keeps {OPTIMIZER_STATES[optimizer]} tensors a parameter in place of {state}"
+    return ""
+
+
+def _more_memory(index: Index, helps: Helps) -> str:
+    """The smallest factor, for one group's devices, that fits."""
+    for factor in MEMORY_FACTORS:
+        for number, group in enumerate(index.cluster.groups):
+            device = replace(group.device, memory_bytes=int(group.device.memory_bytes * factor))
+            if helps(_with(index, cluster=_with_group(index.cluster, number, replace(group, device=device)))):
+                now = _gib(group.device.memory_bytes)
+                return f"{_gib(device.memory_bytes)} on each {group.device.name} of {group.name} (now {now})"
+    return ""
+
+
+def _more_devices(index: Index, helps: Helps) -> str:
+    """The smallest number of nodes of one group that fits."""
+    for factor in COUNT_FACTORS:
+        for number, group in enumerate(index.cluster.groups):
+            more = replace(group, count=group.count * factor)
+            if helps(_with(index, cluster=_with_group(index.cluster, number, more))):
+                return f"{more.count} nodes of {group.name} ({more.devices} {group.device.name}) in place of {group.count}"
+    return ""
+
+
+def _with(
+    index: Index, *, batch_size: int | None = None, cluster: Cluster | None = None, settings: Settings | None = None
+) -> Index:
+    return make_index(
+        index.blocks,
+        cluster or index.cluster,
+        batch_size or index.batch_size,
+        settings or index.settings,
+        index.model,
+    )
+
+
+def _with_group(cluster: Cluster, number: int, group: Group) -> Cluster:
+    groups = tuple(group if i == number else other for i, other in enumerate(cluster.groups))
+    return replace(cluster, groups=groups)
