@@ -1,0 +1,28 @@
+"""How a training script starts and ends: errors as one message, process groups closed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from autopart.errors import AutopartError
+from autopart.runtime.module import finish
+
+
+def command(main: Callable[[], None]) -> None:
+    """Runs ``main``; exits with the error's status and message where it is one of autopart's, 130 where it was interrupted."""
+    try:
+        main()
+    except AutopartError as error:
+        _leave(f"rank {os.environ.get('RANK', '0')}: {error}", error.exit_status)
+    except KeyboardInterrupt:
+        _leave("interrupted", 130)
+    finish()
+
+
+def _leave(message: str, status: int) -> None:
+    """At once: threads that wait for a dead peer are not waited for."""
+    sys.stdout.flush()
+    print(f"autopart: {message}", file=sys.stderr, flush=True)  # noqa: T201  (the script's standard error)
+    os._exit(status)

@@ -1,0 +1,300 @@
+"""Runs one stage's list of actions: forwards and backwards, and the messages around them.
+
+Sends never block: their buffers are kept until the peer took them. Receives are posted one computation ahead, so that
+the next message arrives while this computation runs. Every message has a tag of its own (transfer, microbatch, direction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from autopart.program.pieces import messages, shape
+from autopart.program.program import Kind, Piece, Transfer
+from autopart.program.steps import Step, describe, split_steps
+from autopart.runtime.comm import Axis
+from autopart.runtime.gradients import GradientSummer
+from autopart.runtime.package import LOSS, Package, Stage
+from autopart.runtime.rows import joined, part
+from autopart.runtime.surroundings import noted, seeded
+from autopart.runtime.tree import Tree, torch_dtype
+from autopart.runtime.world import World, failing_as
+from autopart.sharding.placement import Partial, Replicate, Shard
+
+Key = tuple[int, bool]  # microbatch, backward?
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Arrival:
+    """A piece on its way: the buffer it is written to."""
+
+    piece: Piece
+    buffer: Tensor
+    work: dist.Work
+
+
+@dataclass(eq=False)
+class _Run:
+    """What one step holds: posted receives, sends under way, and by microbatch the received leaves and the given values."""
+
+    training: bool
+    scale: float
+    feeds: Callable[[int], Mapping[str, Tensor]]
+    seed: tuple[int, int]
+    arrivals: dict[Key, list[_Arrival]] = field(default_factory=dict)
+    sends: list[tuple[dist.Work, Tensor, str]] = field(default_factory=list)
+    leaves: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    given: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    loss: Tensor | None = None
+
+
+class Executor:
+    """One rank's stage."""
+
+    def __init__(self, package: Package, world: World, tree: Tree, summers: Sequence[GradientSummer]) -> None:
+        index = package.stage_of(world.rank)
+        assert index is not None, f"rank {world.rank} runs no stage"
+        program = package.program
+        self.world, self.tree, self.summers = world, tree, tuple(summers)
+        self.program, self.precision = program, package.precision
+        self.spec = program.stages[index]
+        self.stage: Stage = package.stages[index]()
+        self.index = self.spec.ranks.index(world.rank)
+        self.share = self.spec.shares[self.index]
+        self.microbatch = program.batch_size // program.microbatches
+        self.steps = [step for step in split_steps(program.actions[world.rank]) if step.action.kind is not Kind.UPDATE]
+        self.tags = {transfer: 2 * program.microbatches * i for i, transfer in enumerate(program.transfers)}
+        self.pieces = {backward: messages(program, backward=backward) for backward in (False, True)}
+        self.incoming = [transfer for transfer in program.transfers if transfer.target == index]
+        self.outgoing = [transfer for transfer in program.transfers if transfer.source == index]
+        self.takes = self.stage.takes()
+
+    def axis(self, *, whole: bool) -> Axis:
+        """The stage's replicas, with their rows of a microbatch, or of all of them."""
+        times = self.program.microbatches if whole else 1
+        rows = tuple(share * times for share in self.spec.shares)
+        return Axis(self.index, rows, self.program.batch_size, self.world.group(self.spec.ranks), self.world.wire)
+
+    def prologue(self, inputs: Mapping[str, Tensor]) -> None:
+        """Counts over all of this rank's samples, once a step."""
+        if self.stage.prologue is None:
+            return
+        self.stage.replicas = self.axis(whole=True)
+        with torch.no_grad(), self._at("the prologue"):
+            self.stage.prologue(self.tree, *(inputs[name] for name in self.stage.counts()))
+
+    def run(
+        self, feeds: Callable[[int], Mapping[str, Tensor]], *, training: bool, scale: float, seed: tuple[int, int]
+    ) -> Tensor | None:
+        """The whole list (without ``training`` its forwards alone); this rank's part of the loss, None where there is none.
+
+        ``feeds(m)`` are this rank's rows of microbatch m; ``seed`` is the user's seed and the number of the step.
+        """
+        self.stage.replicas = self.axis(whole=False)
+        run = _Run(training, scale, feeds, seed)
+        steps = self.steps if training else [step for step in self.steps if step.action.kind is Kind.FORWARD]
+        last = max((i for i, step in enumerate(steps) if step.action.kind is Kind.BACKWARD), default=-1)
+        try:
+            for i, step in enumerate(steps):
+                for near in steps[i : i + 2]:
+                    self._post(run, near)
+                if i == last:
+                    for summer in self.summers:
+                        summer.watch()
+                self._step(run, step)
+                self._retire(run)
+            self._retire(run, block=True)
+        except BaseException:
+            for summer in self.summers:
+                summer.abandon()
+            raise
+        return run.loss
+
+    def _step(self, run: _Run, step: Step) -> None:
+        action = step.action
+        with self._at(describe(action)):
+            match action.kind:
+                case Kind.FORWARD:
+                    self._forward(run, action.microbatch)
+                case Kind.BACKWARD:
+                    self._backward(run, action.microbatch)
+                case Kind.REDUCE:
+                    self._reduce()
+                case Kind.SEND | Kind.RECEIVE | Kind.UPDATE:
+                    raise AssertionError(f"{describe(action)} is no step of its own")
+        for peer in step.sends:
+            self._send(run, peer, action.microbatch, backward=action.backward)
+        if action.kind is Kind.BACKWARD:
+            del run.leaves[action.microbatch], run.given[action.microbatch]
+        elif not run.training:
+            run.leaves.clear()
+            run.given.clear()
+
+    def _forward(self, run: _Run, m: int) -> None:
+        leaves = {transfer.value: self._received(run, transfer, m) for transfer in self.incoming}
+        known = {**run.feeds(m), **leaves}
+        with torch.set_grad_enabled(run.training), self._random(run, m), self._precision():
+            result = self.stage.forward(self.tree, *(known[name] for name in self.takes))
+        values = (result,) if len(self.stage.gives) == 1 else tuple(result or ())
+        run.leaves[m] = leaves
+        run.given[m] = dict(zip(self.stage.gives, values, strict=True))
+        if LOSS in run.given[m]:
+            loss = run.given[m][LOSS].detach()
+            run.loss = loss.clone() if run.loss is None else run.loss + loss
+
+    def _received(self, run: _Run, transfer: Transfer, m: int) -> Tensor:
+        """A value of an earlier stage, as a leaf that will have a gradient."""
+        arrived = sorted(self._arrived(run, transfer, m, backward=False), key=lambda found: found[0].target_start)
+        whole = self._assembled(transfer, arrived)
+        return whole.requires_grad_() if run.training and transfer.differentiable else whole
+
+    def _backward(self, run: _Run, m: int) -> None:
+        roots: list[Tensor] = []
+        grads: list[Tensor] = []
+        for name, value in run.given[m].items():
+            grad = self._gradient(run, name, value, m)
+            if grad is not None and value.requires_grad:
+                roots.append(value)
+                grads.append(grad.to(value.dtype))
+        if roots:
+            torch.autograd.backward(roots, grads)
+
+    def _gradient(self, run: _Run, name: str, value: Tensor, m: int) -> Tensor | None:
+        """What flows back into a value that this stage gave: the sum over the stages that read it."""
+        found = torch.full_like(value, run.scale) if name == LOSS else None
+        for transfer in self.outgoing:
+            if transfer.value != name or not transfer.differentiable:
+                continue
+            arrived = sorted(self._arrived(run, transfer, m, backward=True), key=lambda found: found[0].source_start)
+            term = self._assembled_gradient(transfer, arrived)
+            found = term if found is None else found + term
+        return found
+
+    def _reduce(self) -> None:
+        for summer in self.summers:
+            summer.start()
+        for summer in self.summers:
+            summer.finish()
+
+    # Messages
+
+    def _post(self, run: _Run, step: Step) -> None:
+        """Posts the receives of a step, once."""
+        key = (step.action.microbatch, step.action.backward)
+        if not step.receives or key in run.arrivals:
+            return
+        run.arrivals[key] = [
+            self._receive(piece, peer, *key)
+            for peer in step.receives
+            for piece in self.pieces[step.action.backward][peer, self.world.rank]
+        ]
+
+    def _receive(self, piece: Piece, peer: int, m: int, backward: bool) -> _Arrival:
+        transfer = piece.transfer
+        buffer = torch.empty(shape(piece, self.microbatch), dtype=torch_dtype(transfer.dtype), device=self.world.wire)
+        with failing_as(self._message("receiving", transfer, m, peer, backward)):
+            work = dist.irecv(buffer, self.world.process_of[peer], self._group(backward), self._tag(transfer, m, backward))
+        assert work is not None
+        return _Arrival(piece, buffer, work)
+
+    def _arrived(self, run: _Run, transfer: Transfer, m: int, *, backward: bool) -> list[tuple[Piece, Tensor]]:
+        """The pieces of a transfer, waited for."""
+        found: list[tuple[Piece, Tensor]] = []
+        for arrival in run.arrivals.get((m, backward), ()):
+            if arrival.piece.transfer != transfer:
+                continue
+            peer = arrival.piece.target_rank if backward else arrival.piece.source_rank
+            with failing_as(self._message("receiving", transfer, m, peer, backward)):
+                arrival.work.wait()
+            found.append((arrival.piece, arrival.buffer.to(self.world.device)))
+        return found
+
+    def _assembled(self, transfer: Transfer, arrived: Sequence[tuple[Piece, Tensor]]) -> Tensor:
+        match transfer.placement:
+            case Shard():
+                return joined([tensor for _, tensor in arrived], transfer.placement)
+            case Replicate():
+                ((_, tensor),) = arrived
+                return tensor
+            case Partial():
+                return self._sum(transfer, arrived)
+
+    def _assembled_gradient(self, transfer: Transfer, arrived: Sequence[tuple[Piece, Tensor]]) -> Tensor:
+        """As its placement says: a shard's is a shard, a replicated value's partial, a partial value's replicated."""
+        match transfer.placement:
+            case Shard():
+                return joined([tensor for _, tensor in arrived], transfer.placement)
+            case Replicate():
+                return self._sum(transfer, arrived)
+            case Partial():
+                ((_, tensor),) = arrived
+                return tensor
+
+    def _sum(self, transfer: Transfer, arrived: Sequence[tuple[Piece, Tensor]]) -> Tensor:
+        """Of terms that may be none."""
+        sizes = shape(Piece(transfer, 0, 0), self.microbatch)
+        found = torch.zeros(sizes, dtype=torch_dtype(transfer.dtype), device=self.world.device)
+        for _, tensor in arrived:
+            found = found + tensor
+        return found
+
+    def _send(self, run: _Run, peer: int, m: int, *, backward: bool) -> None:
+        for piece in self.pieces[backward][self.world.rank, peer]:
+            transfer = piece.transfer
+            value = self._leaf_gradient(run, transfer, m) if backward else run.given[m][transfer.value].detach()
+            start = piece.target_start if backward else piece.source_start
+            if isinstance(transfer.placement, Shard):
+                value = part(value, transfer.placement, self.share, start, piece.rows)
+            moved = value.to(self.world.wire, torch_dtype(transfer.dtype)).contiguous()
+            wanted = shape(piece, self.microbatch)
+            assert tuple(moved.shape) == wanted, f"{transfer.value} is {tuple(moved.shape)}, the program says {wanted}"
+            doing = self._message("sending", transfer, m, peer, backward)
+            with failing_as(doing):
+                work = dist.isend(moved, self.world.process_of[peer], self._group(backward), self._tag(transfer, m, backward))
+            assert work is not None
+            run.sends.append((work, moved, doing))
+
+    def _leaf_gradient(self, run: _Run, transfer: Transfer, m: int) -> Tensor:
+        leaf = run.leaves[m][transfer.value]
+        return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+    def _retire(self, run: _Run, *, block: bool = False) -> None:
+        """Lets go of the buffers that were taken."""
+        waiting = []
+        for work, tensor, doing in run.sends:
+            if not block and not work.is_completed():
+                waiting.append((work, tensor, doing))
+                continue
+            with failing_as(doing):
+                work.wait()
+        run.sends = waiting
+
+    def _group(self, backward: bool) -> dist.ProcessGroup:
+        return self.world.backward if backward else self.world.forward
+
+    def _tag(self, transfer: Transfer, m: int, backward: bool) -> int:
+        return self.tags[transfer] + 2 * m + backward
+
+    def _message(self, verb: str, transfer: Transfer, m: int, peer: int, backward: bool) -> str:
+        what = f"the gradient of {transfer.value}" if backward else transfer.value
+        letter = "B" if backward else "F"
+        way = "from" if verb == "receiving" else "to"
+        return f"{verb} {what}, microbatch {m}, {way} rank {peer} ({self.spec.index}{letter}{m} on rank {self.world.rank})"
+
+    # Surroundings of a computation
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.precision != "bfloat16":
+            return nullcontext()
+        return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
+
+    def _random(self, run: _Run, m: int) -> AbstractContextManager[object]:
+        return seeded((*run.seed, self.spec.index, m, self.index), self.world.device) if self.spec.random else nullcontext()
+
+    def _at(self, doing: str) -> AbstractContextManager[object]:
+        return noted(f"on rank {self.world.rank}, stage {self.spec.index}, in {doing}")

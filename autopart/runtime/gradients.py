@@ -1,0 +1,141 @@
+"""Sums gradients over the ranks that hold a parameter, in buckets, while the last backward still runs.
+
+The order of buckets is fixed (parameters from last to first, as a backward reaches them), so that all ranks agree on it without
+a word. Which parameters get a gradient at all is agreed once, in the first step: one that gets none anywhere keeps ``.grad`` None, as on
+one device; where only some ranks have one the others add zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from autopart.runtime.world import failing_as
+
+BUCKET_BYTES = 25 * 2**20
+
+
+@dataclass(eq=False)
+class _Bucket:
+    """Parameters whose gradients travel together; ``missing`` counts those that the running backward has yet to reach."""
+
+    parameters: list[nn.Parameter]
+    missing: int = 0
+    flat: Tensor | None = None
+    work: dist.Work | None = None
+
+
+class GradientSummer:
+    """Sums the gradients of ``parameters`` over ``group``. One for each set of ranks that share parameters."""
+
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], group: dist.ProcessGroup, wire: torch.device, bucket_bytes: int = BUCKET_BYTES
+    ) -> None:
+        self.parameters = tuple(reversed(parameters))
+        self.group, self.wire, self.bucket_bytes = group, wire, bucket_bytes
+        self._trainable: tuple[bool, ...] = ()
+        self._buckets: list[_Bucket] = []
+        self._launched = 0
+        self._hooks: list[RemovableHandle] = []
+
+    def watch(self) -> None:
+        """Before the last backward: from now on a bucket leaves as soon as its gradients are final."""
+        if self._flags() != self._trainable:
+            return  # which parameters get a gradient is not agreed yet
+        for bucket in self._buckets:
+            bucket.missing = len(bucket.parameters)
+            for parameter in bucket.parameters:
+                self._hooks.append(parameter.register_post_accumulate_grad_hook(self._arrived(bucket)))
+
+    def start(self) -> None:
+        """After the last backward: sends what has not left yet."""
+        self._unhook()
+        if self._flags() != self._trainable:
+            self._agree()
+        while self._launched < len(self._buckets):
+            self._launch()
+
+    def finish(self) -> None:
+        """Waits, and writes the sums into ``.grad``."""
+        for bucket in self._buckets:
+            assert bucket.work is not None and bucket.flat is not None
+            with failing_as("summing gradients over the ranks that hold a parameter"):
+                bucket.work.wait()
+            _unpack(bucket.parameters, bucket.flat)
+            bucket.flat = bucket.work = None
+        self._launched = 0
+
+    def abandon(self) -> None:
+        """After an error: nothing may fire later."""
+        self._unhook()
+
+    def _unhook(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def _flags(self) -> tuple[bool, ...]:
+        return tuple(parameter.requires_grad for parameter in self.parameters)
+
+    def _agree(self) -> None:
+        """Which parameters have a gradient on any rank, and the buckets that follow."""
+        mask = torch.tensor([p.grad is not None for p in self.parameters], dtype=torch.int32, device=self.wire)
+        with failing_as("agreeing which parameters have a gradient"):
+            dist.all_reduce(mask, dist.ReduceOp.MAX, group=self.group)
+        active = [p for p, has in zip(self.parameters, mask.tolist(), strict=True) if has]
+        self._buckets = [_Bucket(parameters) for parameters in _packed(active, self.bucket_bytes)]
+        self._trainable = self._flags()
+
+    def _arrived(self, bucket: _Bucket):  # type: ignore[no-untyped-def]
+        def hook(_: Tensor) -> None:
+            bucket.missing -= 1
+            while self._launched < len(self._buckets) and not self._buckets[self._launched].missing:
+                self._launch()
+
+        return hook
+
+    def _launch(self) -> None:
+        bucket = self._buckets[self._launched]
+        self._launched += 1
+        bucket.flat = torch.cat([_flat(p) for p in bucket.parameters]).to(self.wire)
+        with failing_as("summing gradients over the ranks that hold a parameter"):
+            bucket.work = dist.all_reduce(bucket.flat, group=self.group, async_op=True)
+
+
+def _packed(parameters: Sequence[nn.Parameter], limit: int) -> Iterator[list[nn.Parameter]]:
+    """Consecutive parameters of one dtype, up to ``limit`` bytes."""
+    bucket: list[nn.Parameter] = []
+    size = 0
+    for parameter in parameters:
+        nbytes = parameter.numel() * parameter.element_size()
+        if bucket and (size + nbytes > limit or parameter.dtype != bucket[-1].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(parameter)
+        size += nbytes
+    if bucket:
+        yield bucket
+
+
+def _flat(parameter: nn.Parameter) -> Tensor:
+    """A parameter's gradient in one row; zeros where this rank has none. A sparse one becomes dense."""
+    grad = parameter.grad
+    if grad is None:
+        return torch.zeros_like(parameter, memory_format=torch.contiguous_format).flatten()
+    return (grad.to_dense() if grad.is_sparse else grad).flatten()
+
+
+def _unpack(parameters: Sequence[nn.Parameter], flat: Tensor) -> None:
+    start = 0
+    for parameter in parameters:
+        part = flat[start : start + parameter.numel()].view(parameter.shape)
+        start += parameter.numel()
+        if parameter.grad is None or parameter.grad.is_sparse:
+            parameter.grad = part.to(parameter.device, copy=True)
+        else:
+            parameter.grad.copy_(part)

@@ -1,0 +1,136 @@
+"""An emitted package as the runtime reads it: ``stages.py`` for people and for the executor, ``tensors.json`` for long tables."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from autopart.errors import InputError
+from autopart.ir.graph import Buffer, Input, Parameter, Value
+from autopart.program.program import Program, StageSpec, Transfer
+from autopart.program.text import parse_actions
+from autopart.runtime.comm import Axis
+
+STAGES_FILE, TENSORS_FILE = "stages.py", "tensors.json"
+LOSS = "loss"
+
+
+class Stage:
+    """Base of the emitted stages: who runs it, and its code.
+
+    ``forward(m, ...)`` takes this rank's tree and, by name, graph inputs and values of earlier stages; it returns what ``gives``
+    names (one value as it is, several as a tuple). ``prologue(m, ...)`` takes inputs of all microbatches and keeps what it
+    counts on ``self``, for the step. ``replicas`` is set before either is called.
+    """
+
+    ranks: tuple[int, ...] = ()
+    shares: tuple[int, ...] = ()
+    gives: tuple[str, ...] = ()
+    random: bool = False
+    recompute: bool = False
+    replicas: Axis
+    forward: Callable[..., Any]
+    prologue: Callable[..., None] | None = None
+
+    @classmethod
+    def takes(cls) -> tuple[str, ...]:
+        """Names of forward's arguments after the tree."""
+        return tuple(inspect.signature(cls.forward).parameters)[2:]
+
+    @classmethod
+    def counts(cls) -> tuple[str, ...]:
+        """Names of the prologue's arguments after the tree."""
+        return tuple(inspect.signature(cls.prologue).parameters)[2:] if cls.prologue else ()
+
+
+@dataclass(frozen=True)
+class Package:
+    """Everything a rank needs to know. ``holders`` are the stages that hold a parameter or buffer, by its name;
+    ``ranks`` counts the ranks of the cluster file.
+    """
+
+    folder: Path
+    program: Program
+    stages: tuple[type[Stage], ...]
+    inputs: tuple[Input, ...]
+    parameters: tuple[Parameter, ...]
+    buffers: tuple[Buffer, ...]
+    holders: Mapping[str, tuple[int, ...]]
+    precision: str
+    ranks: int
+
+    @cached_property
+    def transfers_into(self) -> tuple[tuple[Transfer, ...], ...]:
+        """By stage, what it receives."""
+        return tuple(tuple(t for t in self.program.transfers if t.target == s.index) for s in self.program.stages)
+
+    def stage_of(self, rank: int) -> int | None:
+        """The stage that a rank runs."""
+        return next((spec.index for spec in self.program.stages if rank in spec.ranks), None)
+
+    def ranks_holding(self, name: str) -> tuple[int, ...]:
+        """The ranks that hold a parameter or buffer, in ascending order."""
+        stages = self.program.stages
+        return tuple(sorted({rank for index in self.holders[name] for rank in stages[index].ranks}))
+
+
+def read_package(folder: str | Path) -> Package:
+    """Imports ``stages.py`` of a folder that ``autopart compile`` wrote, and checks that its program reads."""
+    folder = Path(folder)
+    for name in (STAGES_FILE, TENSORS_FILE):
+        if not (folder / name).is_file():
+            raise InputError(f"there is no {name}", where=str(folder), remedy="Write the package with `autopart compile`.")
+    module = _import(folder / STAGES_FILE)
+    table = json.loads((folder / TENSORS_FILE).read_text())
+    holders = {row["name"]: tuple(row["stages"]) for row in (*table["parameters"], *table["buffers"])}
+    parameters = tuple(
+        Parameter(row["name"], _value(row), row.get("trainable", True), tuple(row.get("tied", ()))) for row in table["parameters"]
+    )
+    buffers = tuple(Buffer(row["name"], _value(row), row.get("persistent", True)) for row in table["buffers"])
+    program = _program(module, holders, parameters, buffers)
+    return Package(folder, program, module.STAGES, module.INPUTS, parameters, buffers, holders, module.PRECISION, module.RANKS)
+
+
+def _import(path: Path) -> ModuleType:
+    """Under a name of its own, so that two packages in one process do not meet."""
+    name = f"autopart_stages_{blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _value(row: Mapping[str, Any]) -> Value:
+    return Value(row["name"], tuple(row["shape"]), row["dtype"])
+
+
+def _program(
+    module: ModuleType, holders: Mapping[str, tuple[int, ...]], parameters: tuple[Parameter, ...], buffers: tuple[Buffer, ...]
+) -> Program:
+    stages = tuple(
+        StageSpec(
+            index,
+            stage.ranks,
+            stage.shares,
+            tuple(dict.fromkeys(n for n in (*stage.counts(), *stage.takes()) if n in {i.value.name for i in module.INPUTS})),
+            tuple(p.name for p in parameters if index in holders[p.name]),
+            tuple(b.name for b in buffers if index in holders[b.name]),
+            stage.recompute,
+            stage.random,
+        )
+        for index, stage in enumerate(module.STAGES)
+    )
+    ranks = sorted({rank for stage in stages for rank in stage.ranks})
+    actions = {rank: parse_actions(module.PROGRAM, rank) for rank in ranks}
+    return Program(module.BATCH, module.MICROBATCHES, module.SCHEDULE, stages, module.TRANSFERS, actions)

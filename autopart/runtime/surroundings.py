@@ -1,0 +1,43 @@
+"""What stands around a computation: its random numbers, and where it was when it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from hashlib import blake2b
+
+import torch
+
+from autopart.errors import AutopartError
+
+
+@contextmanager
+def seeded(key: tuple[int, ...], device: torch.device) -> Iterator[None]:
+    """Random numbers that follow from ``key`` alone; the user's generators go on afterwards as if nothing had been drawn."""
+    seed = int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest()) >> 1
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def noted(place: str) -> Iterator[None]:
+    """Adds to an error of the model's own code where it happened; autopart's errors say so themselves."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, AutopartError):
+            error.add_note(place)
+        raise
+
+
+@contextmanager
+def no_autocast() -> Iterator[None]:
+    """Where the model switches autocast off."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield

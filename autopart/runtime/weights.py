@@ -1,0 +1,142 @@
+"""Whole tensors to and from ranks: state dicts of the unsplit model, checkpoints, gradients."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from autopart.errors import RunError
+from autopart.ir.graph import Buffer, Parameter
+from autopart.runtime.package import Package
+from autopart.runtime.tree import torch_dtype
+from autopart.runtime.world import World, failing_as
+
+SHOWN = 8  # names in a message
+
+
+def load(package: Package, held: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Copies this rank's part of the unsplit model's state dict; anything missing, unexpected or misshapen is one error."""
+    wanted = _wanted(package)
+    missing = [name for name, names in wanted.items() if not any(n in state for n in names)]
+    known = {name for names in wanted.values() for name in names}
+    sources = {name: next(n for n in names if n in state) for name, names in wanted.items() if name not in missing}
+    shapes = {row.name: row.value.shape_at(1) for row in (*package.parameters, *package.buffers)}
+    wrong = [
+        f"{name} is {tuple(state[source].shape)}, the plan has {shapes[name]}"
+        for name, source in sources.items()
+        if tuple(state[source].shape) != shapes[name]
+    ]
+    problems = (
+        ("missing", missing),
+        ("unexpected", sorted(set(state) - known)),
+        ("of another shape", wrong),
+    )
+    if any(names for _, names in problems):
+        raise RunError(
+            "the state dict does not fit the model of the plan: " + "; ".join(_listed(*each) for each in problems if each[1]),
+            remedy="Pass the state_dict() of the model that the plan was made for, or plan again for this one.",
+        )
+    with torch.no_grad():
+        for name, source in sources.items():
+            if name in held:
+                held[name].copy_(state[source])
+
+
+def load_constants(package: Package, held: Mapping[str, Tensor], constants: Mapping[str, Tensor]) -> None:
+    """Fills buffers that no state dict has: tables made in the model's constructor, constants of its code."""
+    lost = [b.name for b in package.buffers if not b.persistent and b.name in held and b.name not in constants]
+    if lost:
+        raise RunError(_listed("no value for these buffers, which are in no state dict", lost), remedy="Compile the plan again.")
+    with torch.no_grad():
+        for buffer in package.buffers:
+            if buffer.name in held and buffer.name in constants:
+                held[buffer.name].copy_(constants[buffer.name])
+
+
+def read_checkpoint(path: str | Path) -> Mapping[str, Tensor]:
+    """A state dict from a torch.save'd file (memory-mapped: only what a rank needs is read) or from ``.safetensors``."""
+    path = Path(path)
+    if not path.is_file():
+        raise RunError("there is no such checkpoint", where=str(path))
+    try:
+        state = _read(path)
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise RunError(f"the checkpoint can't be read: {str(error).splitlines()[0]}", where=str(path)) from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise RunError("the checkpoint is no state dict: tensors by name", where=str(path))
+    return state
+
+
+def gather(
+    package: Package, world: World, rows: tuple[Parameter | Buffer, ...], tensor_of: Callable[[str], Tensor | None]
+) -> dict[str, Tensor]:
+    """Whole tensors by name on process 0 (elsewhere nothing), each from the first rank that holds it; None is left out."""
+    present = _present(package, world, rows, tensor_of)
+    found: dict[str, Tensor] = {}
+    for row, here in zip(rows, present, strict=True):
+        owner = package.ranks_holding(row.name)[0]
+        if not here:
+            continue
+        tensor = tensor_of(row.name) if world.rank == owner else None
+        with failing_as(f"gathering {row.name} on rank 0"):
+            whole = _to_first(world, row, owner, tensor)
+        if whole is not None:
+            names = (row.name, *row.tied) if isinstance(row, Parameter) else (row.name,)
+            found.update(dict.fromkeys(names, whole))
+    return found
+
+
+def _to_first(world: World, row: Parameter | Buffer, owner: int, tensor: Tensor | None) -> Tensor | None:
+    source, here = world.process_of[owner], dist.get_rank()
+    if tensor is not None and tensor.is_sparse:
+        tensor = tensor.to_dense()
+    if source == here == 0:
+        assert tensor is not None
+        return tensor.detach().cpu().clone()
+    if source == here:
+        assert tensor is not None
+        dist.send(tensor.detach().to(world.wire).contiguous(), 0)
+    elif here == 0:
+        buffer = torch.empty(row.value.shape_at(1), dtype=torch_dtype(row.value.dtype), device=world.wire)
+        dist.recv(buffer, source)
+        return buffer.cpu()
+    return None
+
+
+def _present(
+    package: Package, world: World, rows: tuple[Parameter | Buffer, ...], tensor_of: Callable[[str], Tensor | None]
+) -> list[bool]:
+    """Which rows have a tensor on their first rank."""
+    mine = [package.ranks_holding(row.name)[0] == world.rank and tensor_of(row.name) is not None for row in rows]
+    mask = torch.tensor(mine, dtype=torch.int32, device=world.wire)
+    with failing_as("asking who has which tensor"):
+        dist.all_reduce(mask, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in mask.tolist()]
+
+
+def _wanted(package: Package) -> dict[str, tuple[str, ...]]:
+    """Every entry of the unsplit model's state dict, by its first name, with all its names."""
+    return {
+        **{p.name: (p.name, *p.tied) for p in package.parameters},
+        **{b.name: (b.name,) for b in package.buffers if b.persistent},
+    }
+
+
+def _read(path: Path) -> object:
+    if path.suffix != ".safetensors":
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise RunError("safetensors is not installed", where=str(path), remedy="pip install safetensors") from None
+    return load_file(path)
+
+
+def _listed(what: str, names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{what}: {', '.join(names[:SHOWN])}{more}"

@@ -1,0 +1,131 @@
+"""Which process is which rank of the plan, on which device, and the process groups between them.
+
+Messages of forwards and of backwards go through two groups, so that between two ranks each group carries one direction.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from autopart.errors import RunError
+from autopart.program.program import Program
+
+Ranks = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """This process: its rank in the plan, the processes of all ranks, its device, and where messages lie (CPU under gloo)."""
+
+    rank: int
+    process_of: Mapping[int, int]
+    device: torch.device
+    wire: torch.device
+    forward: dist.ProcessGroup
+    backward: dist.ProcessGroup
+    groups: Mapping[Ranks, dist.ProcessGroup]
+
+    def group(self, ranks: Iterable[int]) -> dist.ProcessGroup | None:
+        """The group of exactly these ranks; none is needed for one rank alone."""
+        members = tuple(sorted(set(ranks)))
+        return self.groups[members] if len(members) > 1 else None
+
+
+@contextmanager
+def failing_as(doing: str) -> Iterator[None]:
+    """Turns what c10d raises into one message that says what this rank was doing."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RunError(
+            f"stopped while {doing}: {reason}",
+            remedy="Another rank died, hangs, or is much slower: its own message is the one to read first.",
+        ) from error
+
+
+def join(program: Program, ranks: int, groups: Sequence[Ranks], *, backend: str | None = None, timeout_s: float = 600.0) -> World:
+    """Joins the processes of a run, by torchrun's environment unless torch.distributed is initialised already.
+
+    ``ranks`` counts the ranks of the cluster file, used or not; ``groups`` are the sets of ranks that share gradients or samples.
+    """
+    if not dist.is_initialized():
+        _initialise(program, backend, timeout_s)
+    process_of = _processes(program, ranks)
+    rank = {process: rank for rank, process in process_of.items()}[dist.get_rank()]
+    on_gpu = "nccl" in dist.get_backend()
+    used = [process_of[r] for r in sorted(program.actions)]
+    timeout = timedelta(seconds=timeout_s)
+
+    def group(processes: list[int]) -> dist.ProcessGroup:
+        made = dist.new_group(processes, timeout=timeout)
+        assert made is not None
+        return made  # a process outside of the group gets a placeholder that it never uses
+
+    with failing_as(f"rank {rank} set up its process groups"):
+        return World(
+            rank,
+            process_of,
+            device := _device(on_gpu),
+            device if on_gpu else torch.device("cpu"),
+            forward=group(used),
+            backward=group(used),
+            groups={members: group([process_of[r] for r in members]) for members in sorted(set(groups)) if len(members) > 1},
+        )
+
+
+def total(world: World, tensor: Tensor, *, maximum: bool = False) -> Tensor:
+    """Sum (or maximum) over all processes, used or not; a new tensor on this rank's device."""
+    moved = tensor.detach().to(world.wire, copy=True)
+    with failing_as(f"rank {world.rank} summed a number over all ranks"):
+        dist.all_reduce(moved, dist.ReduceOp.MAX if maximum else dist.ReduceOp.SUM)
+    return moved.to(world.device)
+
+
+def _initialise(program: Program, backend: str | None, timeout_s: float) -> None:
+    timeout = timedelta(seconds=timeout_s)
+    chosen = backend or ("nccl" if torch.cuda.is_available() else "gloo")
+    if "WORLD_SIZE" in os.environ:
+        with failing_as("joining the other processes"):
+            dist.init_process_group(chosen, timeout=timeout)
+        return
+    if len(program.actions) > 1:
+        raise RunError(
+            f"the plan uses {len(program.actions)} ranks, this process is alone",
+            remedy="Start it with torchrun, one process for each rank, or with `autopart run`.",
+        )
+    store = dist.FileStore(str(Path(tempfile.mkdtemp(prefix="autopart-")) / "store"), 1)
+    dist.init_process_group(chosen, store=store, rank=0, world_size=1, timeout=timeout)
+
+
+def _processes(program: Program, ranks: int) -> dict[int, int]:
+    """Process by rank: one process for every rank of the cluster, or for every used one in order."""
+    used = sorted(program.actions)
+    size = dist.get_world_size()
+    if size == ranks:
+        return {rank: rank for rank in range(ranks)}
+    if size == len(used):
+        return {rank: process for process, rank in enumerate(used)}
+    wanted = f"{len(used)}" if len(used) == ranks else f"{len(used)} (the used ranks) or {ranks} (all of the cluster)"
+    raise RunError(
+        f"{size} processes were started, the plan needs {wanted}",
+        remedy=f"For example: torchrun --nproc-per-node {len(used)} train.py",
+    )
+
+
+def _device(on_gpu: bool) -> torch.device:
+    if not on_gpu:
+        return torch.device("cpu")
+    local = int(os.environ.get("LOCAL_RANK", dist.get_rank())) % torch.cuda.device_count()
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
