@@ -8,12 +8,12 @@ from itertools import accumulate
 from autopart.blocks.structure import Body
 from autopart.blocks.work import Work, op_work
 from autopart.ir.analysis import alias_groups, writes
+from autopart.ir.graph import Op
 
 BATCH = 8  # samples at which values are weighed against each other
 # A typical accelerator, to weigh matmuls against memory traffic; only proportions matter.
 FLOPS_PER_S, BYTES_PER_S, LAUNCH_S = 1e14, 1e12, 5e-6
-PLAIN = frozenset(("view", "elementwise", "random", "reduction", "pool", "softmax", "loss", "factory", "comm"))
-NORMALIZATION = "normalization"  # its parameters are a few vectors
+PLAIN = frozenset(("view", "elementwise", "random", "reduction", "pool", "softmax", "normalization", "loss", "factory", "comm"))
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,24 @@ class Sheet:
 
     body: Body
     crossing: tuple[int, ...]  # bytes of the values that cross a position, each once
+    crossers: tuple[tuple[tuple[int, int], ...], ...]  # these values: position after the last use, bytes
     allowed: tuple[bool, ...]
     work: tuple[float, ...]  # share of all work before a position
     parameters: tuple[float, ...]  # share of all parameter bytes first read before a position
-    plain: tuple[bool, ...]  # of ops: no parameter to speak of, nothing heavy
+    plain: tuple[bool, ...]  # of ops: no matrix among its parameters, nothing heavy
 
     def share(self, start: int, stop: int) -> float:
         """Of the model's work or of its parameters, whichever is more."""
         return max(self.work[stop] - self.work[start], self.parameters[stop] - self.parameters[start])
+
+    def local(self, position: int, start: int, stop: int) -> int:
+        """Bytes that cross a position, without those that cross all of [start, stop) around it: a skip is no news there."""
+        return self.crossing[position] - sum(nbytes for end, nbytes in self.crossers[start] if end > stop)
+
+    def reads(self, start: int, middle: int, stop: int) -> bool:
+        """Whether ops [middle, stop) read what ops [start, middle) make."""
+        made = {value.name for op in self.body.ops[start:middle] for value in op.outputs}
+        return any(not made.isdisjoint(op.inputs) for op in self.body.ops[middle:stop])
 
     def accessory(self, start: int, stop: int) -> bool:
         """Whether it is but an activation, a pooling, a reshape: something that goes with its neighbour."""
@@ -37,15 +47,16 @@ class Sheet:
 
 
 def sheet_of(body: Body) -> Sheet:
+    crossers = _crossers(body)
     works = [op_work(op, body.graph, BATCH) for op in body.ops]
-    bare = [all(name not in body.graph.parameter_of for name in op.inputs) for op in body.ops]
     return Sheet(
         body=body,
-        crossing=_crossing(body),
+        crossing=tuple(sum(nbytes for _, nbytes in values) for values in crossers),
+        crossers=crossers,
         allowed=_allowed(body),
         work=_shares([_seconds(work) for work in works]),
         parameters=_shares(_first_reads(body)),
-        plain=tuple(w.category == NORMALIZATION or (b and w.category in PLAIN) for w, b in zip(works, bare, strict=True)),
+        plain=tuple(w.category in PLAIN and not _reads_matrix(body, op) for w, op in zip(works, body.ops, strict=True)),
     )
 
 
@@ -54,6 +65,11 @@ def _seconds(work: Work) -> float:
     forward = max(work.forward_flops / FLOPS_PER_S, work.forward_bytes / BYTES_PER_S)
     backward = max(work.backward_flops / FLOPS_PER_S, work.backward_bytes / BYTES_PER_S)
     return forward + backward + (0.0 if work.category == "view" else LAUNCH_S)
+
+
+def _reads_matrix(body: Body, op: Op) -> bool:
+    parameters = body.graph.parameter_of
+    return any(len(parameters[name].value.shape) > 1 for name in op.inputs if name in parameters)
 
 
 def _first_reads(body: Body) -> list[float]:
@@ -70,14 +86,14 @@ def _shares(amounts: list[float]) -> tuple[float, ...]:
     return tuple(accumulate((amount / total for amount in amounts), initial=0.0))
 
 
-def _crossing(body: Body) -> tuple[int, ...]:
-    change = [0] * (len(body.ops) + 1)
+def _crossers(body: Body) -> tuple[tuple[tuple[int, int], ...], ...]:
+    found: list[list[tuple[int, int]]] = [[] for _ in range(len(body.ops) + 1)]
     for position, op in enumerate(body.ops):
         for value in op.outputs:
-            last = min(body.last_use.get(value.name, position), len(body.ops) - 1)
-            change[position + 1] += value.nbytes(BATCH)
-            change[last + 1] -= value.nbytes(BATCH)
-    return tuple(accumulate(change))
+            end = 1 + min(body.last_use.get(value.name, position), len(body.ops) - 1)
+            for crossed in range(position + 1, end):
+                found[crossed].append((end, value.nbytes(BATCH)))
+    return tuple(tuple(values) for values in found)
 
 
 def _allowed(body: Body) -> tuple[bool, ...]:

@@ -20,8 +20,8 @@ MOST_SPANS = 200
 HEAVY = 1 / 12  # share of the model above which a span is divided if it can be
 LIGHT = 1 / 100  # share below which a span joins a neighbour
 FINEST_UNIT = 1 / 160  # units of a repeat below this share are packed
-DEAR = 1.5  # a cut this much dearer than both beside it is none
-DEAR_BETWEEN_HEAVY = 1.75
+# (share, factor): a cut is dropped where cuts on both sides are cheaper by the factor, with no more than the share between them.
+DEAR = ((1 / 4, 1.5), (1 / 2, 2.5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,28 @@ def _accepted(sheet: Sheet, parts: list[Span], limits: Limits) -> list[tuple[Rep
     weights = [sheet.share(part.start, part.stop) for part in parts]
     found = []
     for repeat in repeats(_symbols(sheet, parts), weights):
-        inside = Span(parts[repeat.start].start, parts[repeat.stop - 1].stop)
-        if sheet.share(inside.start, inside.stop) >= 4 * limits.light and not sheet.accessory(inside.start, inside.stop):
-            found.append((repeat, _offset(sheet, parts, repeat)))
+        start, stop = parts[repeat.start].start, parts[repeat.stop - 1].stop
+        worth = sheet.share(start, stop) >= 4 * limits.light and not sheet.accessory(start, stop)
+        offset = _offset(sheet, parts, repeat)
+        if worth and _is_chain(sheet, parts, repeat, offset):
+            found.append((repeat, offset))
     return found
+
+
+def _is_chain(sheet: Sheet, parts: list[Span], repeat: Repeat, offset: int) -> bool:
+    """Whether each unit reads the one before. Parallel branches (query, key, value) pile up what crosses between them."""
+    first = repeat.start + offset
+    cuts = [parts[first + i * repeat.period].start for i in range(repeat.units(offset))]
+    ends = [*cuts[1:], parts[first + repeat.units(offset) * repeat.period - 1].stop]
+    return all(sheet.reads(a, b, end) for a, b, end in zip(cuts, cuts[1:], ends[1:], strict=False))
+
+
+def _cuts(sheet: Sheet, parts: list[Span], repeat: Repeat, offset: int) -> list[int]:
+    """Bytes that cross before each unit, but not all of them."""
+    first = repeat.start + offset
+    starts = [parts[first + i * repeat.period].start for i in range(repeat.units(offset))]
+    stop = parts[repeat.stop - 1].stop
+    return [sheet.local(start, starts[0], stop) for start in starts]
 
 
 def _symbols(sheet: Sheet, parts: list[Span]) -> list[int]:
@@ -130,11 +148,9 @@ def _symbol(sheet: Sheet, part: Span) -> Hashable:
 
 def _offset(sheet: Sheet, parts: list[Span], repeat: Repeat) -> int:
     """Where units begin: at the cheapest cuts; among cuts about as cheap, with most units, then first."""
-    edges = [*(part.start for part in parts), parts[-1].stop]
 
     def price(offset: int) -> float:
-        first, units = repeat.start + offset, repeat.units(offset)
-        inner = [sheet.crossing[edges[first + i * repeat.period]] for i in range(1, units)]
+        inner = _cuts(sheet, parts, repeat, offset)[1:]
         return sum(inner) / len(inner) if inner else float("inf")
 
     prices = [price(offset) for offset in range(repeat.period)]
@@ -144,7 +160,7 @@ def _offset(sheet: Sheet, parts: list[Span], repeat: Repeat) -> int:
 
 def _units(sheet: Sheet, units: list[Span], limits: Limits) -> list[Span]:
     """Equal units: packed if they are many and light, divided (all alike) if they are heavy."""
-    typical = units[len(units) // 2]
+    typical = units[(len(units) - 1) // 2]
     share = sheet.share(typical.start, typical.stop)
     if share < limits.unit:
         return _pack(units, ceil(limits.unit / max(share, 1e-12)))
@@ -190,7 +206,7 @@ def _next_join(sheet: Sheet, spans: list[Span], limits: Limits) -> int | None:
     if small:
         lightest = min(small)[1]
         return max((i for i in (lightest - 1, lightest) if i in free), key=lambda i: (sheet.crossing[spans[i].stop], -i))
-    dear = [(_dearness(sheet, spans[i], spans[i + 1], limits), -i) for i in free]
+    dear = [(_dearness(sheet, spans, i), -i) for i in free]
     return -max(dear)[1] if dear and max(dear)[0] > 1 else None
 
 
@@ -198,9 +214,23 @@ def _small(sheet: Sheet, span: Span, limits: Limits) -> bool:
     return sheet.share(span.start, span.stop) < limits.light or sheet.accessory(span.start, span.stop)
 
 
-def _dearness(sheet: Sheet, left: Span, right: Span, limits: Limits) -> float:
-    """Bytes that cross between two spans over what a cut there may cost by the cuts at their other ends."""
-    beside = max(sheet.crossing[left.start], sheet.crossing[right.stop])
-    both_heavy = all(sheet.share(span.start, span.stop) > limits.heavy / 2 for span in (left, right))
-    factor = DEAR_BETWEEN_HEAVY if both_heavy else DEAR
-    return sheet.crossing[left.stop] / (factor * beside) if beside else 0.0
+def _dearness(sheet: Sheet, spans: list[Span], index: int) -> float:
+    """Bytes that cross after a span over what may cross there, seen from cheaper cuts not far away on both sides."""
+    lefts = [spans[i].start for i in range(index, _reach(spans, index, -1) - 1, -1)]
+    rights = [spans[i].stop for i in range(index + 1, _reach(spans, index + 1, 1) + 1)]
+    found = 0.0
+    for left in lefts:
+        for right in rights:
+            here, *ends = (sheet.local(position, left, right) for position in (spans[index].stop, left, right))
+            factor = next((factor for share, factor in DEAR if sheet.share(left, right) <= share), None)
+            if factor is None:
+                break
+            found = max(found, here / (factor * max(ends)) if any(ends) else 0.0)
+    return found
+
+
+def _reach(spans: list[Span], index: int, step: int) -> int:
+    """How far the spans that may be joined go."""
+    while 0 <= index + step < len(spans) and not spans[index + step].fixed:
+        index += step
+    return index

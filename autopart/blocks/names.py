@@ -43,14 +43,22 @@ def _name(sheet: Sheet, span: Span, extents: Counter[str]) -> str:
             children.setdefault(_below(sheet.body.ops[p].module, path), []).append(p)
         numbered = [child for child in children if child.isdigit()]
         if len(numbered) > 1:
-            return f"{path}.{numbered[0]}-{numbered[-1]}".lstrip(".")
+            numbers = [int(child) for child in numbered]
+            return f"{path}.{min(numbers)}-{max(numbers)}".lstrip(".")
         below = [child for child in children if child]
         if not below:
             return _op_name(sheet, positions, path)
-        heaviest = max(below, key=lambda child: sum(sheet.share(p, p + 1) for p in children[child]))
+        heaviest = max(below, key=lambda child: _weight(sheet, children[child]))
         positions = children[heaviest]
         if len(children) == 1:
             return f"{path}.{heaviest}".lstrip(".")
+
+
+def _weight(sheet: Sheet, positions: list[int]) -> tuple[int, float]:
+    """Bytes of parameters that ops read, then their share of the work."""
+    graph = sheet.body.graph
+    read = {name for p in positions for name in sheet.body.ops[p].inputs if name in graph.parameter_of}
+    return sum(graph.values[name].nbytes(1) for name in read), sum(sheet.work[p + 1] - sheet.work[p] for p in positions)
 
 
 def _below(module: str, path: str) -> str:
