@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autopart.errors import AutopartError, InputError
-from autopart.plan import OPTIMIZERS, PRECISIONS, Plan
+from autopart.plan import OPTIMIZERS, PRECISIONS, Plan, Settings
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -42,7 +42,7 @@ def plan_command(arguments: argparse.Namespace) -> None:
         arguments.model,
         arguments.devices,
         batch_size=arguments.batch_size,
-        settings=pipeline.settings(arguments.optimizer, arguments.precision, arguments.batch_norm),
+        settings=Settings(arguments.optimizer, arguments.precision, arguments.batch_norm),
         limits=pipeline.Limits(
             stages=arguments.stages,
             data=arguments.data,
@@ -51,7 +51,7 @@ def plan_command(arguments: argparse.Namespace) -> None:
             gap=arguments.gap,
             time_limit_s=arguments.time_limit,
         ),
-        progress=_progress(arguments),
+        say=_progress(arguments),
     )
     save_plan(plan, arguments.output)
     print(dump_plan(plan) if arguments.json else _report(plan), end="")
@@ -74,7 +74,7 @@ def price_command(arguments: argparse.Namespace) -> None:
     from autopart import pipeline
     from autopart.planfile import dump_plan, load_plan, save_plan
 
-    plan = pipeline.price_plan(load_plan(arguments.plan), progress=_progress(arguments))
+    plan = pipeline.price_plan(load_plan(arguments.plan), say=_progress(arguments))
     if arguments.output:
         save_plan(plan, arguments.output)
     print(dump_plan(plan) if arguments.json else _report(plan), end="")
@@ -85,7 +85,7 @@ def compile_command(arguments: argparse.Namespace) -> None:
     from autopart.planfile import load_plan
 
     folder = Path(arguments.output or Path(arguments.plan).with_suffix(""))
-    pipeline.compile_files(load_plan(arguments.plan), folder, progress=_progress(arguments))
+    pipeline.compile_files(load_plan(arguments.plan), folder, say=_progress(arguments))
     print(f"{folder / 'stages.py'}: what every rank runs\n{folder / 'train.py'}: start it with torchrun")
 
 
@@ -98,7 +98,7 @@ def run_command(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         learning_rate=arguments.lr,
         compare=arguments.compare,
-        progress=_progress(arguments),
+        say=_progress(arguments),
     )
 
 

@@ -1,0 +1,218 @@
+"""The compiler: from a model and a cluster to a plan, from a plan to a package. Start reading here.
+
+load        model.py, cluster.yaml         -> module, example inputs, Cluster
+trace       module, example inputs, loss   -> Graph          batch symbolic
+shard       Graph                          -> ShardedGraph   loss and gradients are sums over ranks and microbatches
+group       ShardedGraph                   -> Blocks         between cheap cuts, repeats recognised
+propose     Blocks, Cluster                -> sketches       ways to run a stage
+price       sketches, cost models          -> Problem        numbers only
+solve       Problem                        -> Solution       candidates, lower bound
+choose      Solution                       -> Plan           decoded, lowered, simulated, beside the baselines
+lower       Blocks, Plan                   -> Program        one list of actions a rank
+simulate    Program, costs                 -> Timeline
+emit        Program                        -> Python source
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from autopart.blocks.blocks import Blocks
+from autopart.blocks.group import group
+from autopart.blocks.text import format_blocks
+from autopart.cluster.cluster import Cluster
+from autopart.cluster.load import load_cluster
+from autopart.cluster.units import format_bytes, format_seconds
+from autopart.codegen.emit import Notes, emit
+from autopart.debug import after, dump
+from autopart.errors import Infeasible, PlanError
+from autopart.frontend.gate import check_trace
+from autopart.frontend.load import Loaded, load
+from autopart.frontend.trace import Traced, trace
+from autopart.ir.digest import digest
+from autopart.package import write_package
+from autopart.plan import ModelRef, Plan, Settings
+from autopart.planner.best import best_plan
+from autopart.planner.price import Index, make_index
+from autopart.planner.score import Score, estimate, score
+from autopart.planner.strategies import Pins
+from autopart.program.check import check_plan
+from autopart.program.lower import lower
+from autopart.program.program import Program
+from autopart.program.text import format_actions
+from autopart.sharding.batch import shard_batch
+
+SEED = 0  # of the initial weights and of the example batches
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the user pinned, and when the solver may stop."""
+
+    stages: int | None = None
+    data: int | None = None
+    microbatches: int | None = None
+    schedule: str | None = None
+    gap: float = 0.01
+    time_limit_s: float = 60.0
+
+    @property
+    def pins(self) -> Pins:
+        return Pins(self.stages, self.data, self.microbatches)
+
+
+@dataclass(frozen=True)
+class Front:
+    """A model, understood: the graph's blocks, and the tensors of its parameters, buffers and constants."""
+
+    loaded: Loaded
+    traced: Traced
+    blocks: Blocks
+
+
+@dataclass(frozen=True)
+class Built:
+    """A plan and all that follows from it."""
+
+    plan: Plan
+    front: Front
+    cluster: Cluster
+    program: Program
+
+
+def plan_files(model: str, devices: str, *, batch_size: int, settings: Settings, limits: Limits, say: Say) -> Plan:
+    """``autopart plan``."""
+    cluster = load_cluster(devices)
+    say("building the model")
+    loaded = load(model, empty=True, precision=settings.precision)
+    return decide(front_end(loaded, settings, say), cluster, batch_size, settings, limits, say)
+
+
+def front_end(loaded: Loaded, settings: Settings, say: Say) -> Front:
+    """Trace, shard, group."""
+    say("tracing")
+    traced = trace(loaded)
+    after("trace", traced.graph)
+    check_trace(loaded, traced)
+    say("following the samples through the graph")
+    sharded = shard_batch(traced.graph, settings.batch_norm)
+    after("shard", sharded.graph)
+    blocks = group(sharded)
+    dump("blocks", lambda: format_blocks(blocks))
+    return Front(loaded, traced, blocks)
+
+
+def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, limits: Limits, say: Say) -> Plan:
+    """Propose, price, solve, choose."""
+
+    def progress(incumbent_s: float, bound_s: float, elapsed_s: float) -> None:
+        step, bound = format_seconds(incumbent_s), format_seconds(bound_s)
+        say(f"solving: best step {step}, no plan below {bound}, {elapsed_s:.0f} s")
+
+    say("pricing")
+    index = make_index(front.blocks, cluster, batch_size, settings, model_ref(front))
+    schedule = limits.schedule or "1f1b"
+    plan = best_plan(index, limits.pins, schedule, gap=limits.gap, time_limit_s=limits.time_limit_s, progress=progress)
+    say("")
+    return plan
+
+
+def build(plan: Plan, *, empty: bool = True, say: Say = lambda _: None) -> Built:
+    """The plan of a file with its model traced again, checked against model and cluster, and lowered."""
+    if not plan.model.path:
+        raise PlanError(
+            "this plan was made from a model in Python; no file is named",
+            remedy="Use autopart.compile(plan, model) there, or write the model's path into the plan under model.path.",
+        )
+    say("building the model")
+    torch.manual_seed(SEED)
+    spec = f"{plan.model.path}:{plan.model.factory}"
+    return build_from(plan, load(spec, empty=empty, precision=plan.settings.precision), say)
+
+
+def build_from(plan: Plan, loaded: Loaded, say: Say = lambda _: None) -> Built:
+    """As ``build``, for a model that is loaded already."""
+    cluster = load_cluster(plan.cluster.path)
+    front = front_end(loaded, plan.settings, say)
+    check_digests(plan, model_ref(front), cluster)
+    check_plan(plan, front.blocks, cluster)
+    program = lower(front.blocks, plan)
+    dump("program", lambda: format_actions(program.actions))
+    say("")
+    return Built(plan, front, cluster, program)
+
+
+def price_plan(plan: Plan, say: Say) -> Plan:
+    """``autopart price``: a plan that somebody wrote or changed, with its estimate. A bound that was proven for it is kept."""
+    built = build(plan, say=say)
+    ref = replace(model_ref(built.front), path=plan.model.path)
+    index = make_index(built.front.blocks, built.cluster, plan.batch_size, plan.settings, ref)
+    return priced(plan, index)
+
+
+def priced(plan: Plan, index: Index) -> Plan:
+    """The plan with everything filled in that follows from it; raises Infeasible where a device is too small."""
+    used = {rank for stage in plan.stages for rank in stage.ranks}
+    unused = tuple(each.rank for each in index.cluster.ranks if each.rank not in used)
+    cluster = replace(plan.cluster, digest=index.cluster.digest)
+    stages = tuple(replace(stage, data=len(stage.ranks)) for stage in plan.stages)
+    filled = replace(plan, model=index.model, cluster=cluster, stages=stages, unused_ranks=unused)
+    scored = score(filled, index)
+    check_memory(scored)
+    bound = plan.estimate.lower_bound_s if plan.estimate else float("nan")
+    return replace(filled, estimate=estimate(scored, index, bound))
+
+
+def compile_files(plan: Plan, folder: Path, say: Say = lambda _: None) -> Built:
+    """``autopart compile``: the package, with initial weights and an example batch where the model has them."""
+    built = build(plan, empty=False, say=say)
+    say("writing")
+    write_package(folder, emit_package(built), built.front.loaded, built.front.traced, plan.batch_size)
+    say("")
+    return built
+
+
+def emit_package(built: Built) -> Mapping[str, str]:
+    """Source files by name."""
+    ranks = [rank for stage in built.plan.stages for rank in stage.ranks]
+    notes = Notes(
+        devices={rank: built.cluster.device(rank).name for rank in ranks},
+        memory_bytes={rank: built.cluster.device(rank).memory_bytes for rank in ranks},
+    )
+    return emit(built.program, built.front.blocks, built.plan, notes=notes)
+
+
+def model_ref(front: Front) -> ModelRef:
+    graph = front.traced.graph
+    scalars = sum(parameter.value.numel(1) for parameter in graph.parameters)
+    loaded = front.loaded
+    return ModelRef(loaded.path, loaded.factory, digest(graph), len(front.blocks.blocks), scalars)
+
+
+def check_digests(plan: Plan, model: ModelRef, cluster: Cluster) -> None:
+    """A plan belongs to one graph and one cluster; a plan written by hand names neither digest."""
+    if plan.model.digest not in ("", model.digest):
+        raise PlanError(
+            f"this plan was made for another model than {model.path or 'this one'} is now",
+            remedy="Plan again; or delete model.digest from the plan if its blocks are still right.",
+        )
+    if plan.cluster.digest not in ("", cluster.digest):
+        raise PlanError(
+            f"this plan was made for another cluster than {cluster.path} describes now",
+            remedy="Plan again; or delete cluster.digest from the plan if its ranks are still right.",
+        )
+
+
+def check_memory(scored: Score) -> None:
+    """Raises Infeasible where the simulated peak of a rank is more than its device has to use."""
+    for rank, peak in sorted(scored.overfull.items()):
+        capacity = next(costs.capacity_bytes for (_, owner), costs in scored.costs.of.items() if owner == rank)
+        raise Infeasible(
+            f"rank {rank} needs {format_bytes(peak)} and has {format_bytes(capacity)} to use",
+            remedy="Move blocks to another stage, give the rank fewer samples, take more microbatches, or recompute.",
+        )
