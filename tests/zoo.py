@@ -68,8 +68,18 @@ def gpt2(dropout: float = 0.0) -> nn.Module:
 
     return GPT2LMHeadModel(
         GPT2Config(
-            n_layer=3, n_head=2, n_embd=16, vocab_size=VOCABULARY, n_positions=16, use_cache=False, bos_token_id=1, eos_token_id=1,
-            resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout, loss_type="ForCausalLM",
+            n_layer=3,
+            n_head=2,
+            n_embd=16,
+            vocab_size=VOCABULARY,
+            n_positions=16,
+            use_cache=False,
+            bos_token_id=1,
+            eos_token_id=1,
+            resid_pdrop=dropout,
+            embd_pdrop=dropout,
+            attn_pdrop=dropout,
+            loss_type="ForCausalLM",
         )  # fmt: skip
     )
 
@@ -79,8 +89,14 @@ def llama() -> nn.Module:
 
     return LlamaForCausalLM(
         LlamaConfig(
-            num_hidden_layers=3, hidden_size=16, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2,
-            vocab_size=VOCABULARY, max_position_embeddings=32, use_cache=False,
+            num_hidden_layers=3,
+            hidden_size=16,
+            intermediate_size=24,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            vocab_size=VOCABULARY,
+            max_position_embeddings=32,
+            use_cache=False,
         )  # fmt: skip
     )
 
@@ -95,8 +111,14 @@ def bert(dropout: float = 0.0) -> nn.Module:
 
     return BertForMaskedLM(
         BertConfig(
-            num_hidden_layers=2, hidden_size=16, intermediate_size=24, num_attention_heads=2, vocab_size=VOCABULARY,
-            max_position_embeddings=16, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+            num_hidden_layers=2,
+            hidden_size=16,
+            intermediate_size=24,
+            num_attention_heads=2,
+            vocab_size=VOCABULARY,
+            max_position_embeddings=16,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
         )  # fmt: skip
     )
 
@@ -117,8 +139,17 @@ def t5() -> nn.Module:
 
     return T5ForConditionalGeneration(
         T5Config(
-            num_layers=2, num_decoder_layers=2, d_model=16, d_kv=8, d_ff=24, num_heads=2, vocab_size=VOCABULARY, dropout_rate=0.0,
-            use_cache=False, decoder_start_token_id=0, pad_token_id=0,
+            num_layers=2,
+            num_decoder_layers=2,
+            d_model=16,
+            d_kv=8,
+            d_ff=24,
+            num_heads=2,
+            vocab_size=VOCABULARY,
+            dropout_rate=0.0,
+            use_cache=False,
+            decoder_start_token_id=0,
+            pad_token_id=0,
         )  # fmt: skip
     )
 
@@ -128,9 +159,22 @@ def bart() -> nn.Module:
 
     return BartForConditionalGeneration(
         BartConfig(
-            encoder_layers=2, decoder_layers=2, d_model=16, encoder_ffn_dim=24, decoder_ffn_dim=24, encoder_attention_heads=2,
-            decoder_attention_heads=2, vocab_size=VOCABULARY, max_position_embeddings=16, dropout=0.0, use_cache=False,
-            pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None,
+            encoder_layers=2,
+            decoder_layers=2,
+            d_model=16,
+            encoder_ffn_dim=24,
+            decoder_ffn_dim=24,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            vocab_size=VOCABULARY,
+            max_position_embeddings=16,
+            dropout=0.0,
+            use_cache=False,
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
+            decoder_start_token_id=2,
+            forced_eos_token_id=None,
         )  # fmt: skip
     )
 
@@ -146,8 +190,15 @@ def vit() -> nn.Module:
 
     return ViTForImageClassification(
         ViTConfig(
-            num_hidden_layers=2, hidden_size=16, intermediate_size=24, num_attention_heads=2, image_size=8, patch_size=4, num_labels=5,
-            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+            num_hidden_layers=2,
+            hidden_size=16,
+            intermediate_size=24,
+            num_attention_heads=2,
+            image_size=8,
+            patch_size=4,
+            num_labels=5,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
         )  # fmt: skip
     )
 
@@ -161,9 +212,23 @@ def whisper() -> nn.Module:
 
     return WhisperForConditionalGeneration(
         WhisperConfig(
-            encoder_layers=2, decoder_layers=2, d_model=16, encoder_ffn_dim=24, decoder_ffn_dim=24, encoder_attention_heads=2,
-            decoder_attention_heads=2, vocab_size=VOCABULARY, num_mel_bins=4, max_source_positions=10, max_target_positions=16,
-            dropout=0.0, use_cache=False, pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=2,
+            encoder_layers=2,
+            decoder_layers=2,
+            d_model=16,
+            encoder_ffn_dim=24,
+            decoder_ffn_dim=24,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            vocab_size=VOCABULARY,
+            num_mel_bins=4,
+            max_source_positions=10,
+            max_target_positions=16,
+            dropout=0.0,
+            use_cache=False,
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
+            decoder_start_token_id=2,
         )  # fmt: skip
     )
 
@@ -247,7 +312,9 @@ class UNet(nn.Module):
 class InPlaceCNN(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(6, 6, 3), nn.ReLU(inplace=True))
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(6, 6, 3), nn.ReLU(inplace=True)
+        )
         self.head = nn.Linear(6 * 36, 5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -299,7 +366,9 @@ class DiscriminatorStep(nn.Module):
         with torch.no_grad():
             fake = self.generator(noise)
         up, down = self.discriminator(real), self.discriminator(fake)
-        return F.binary_cross_entropy_with_logits(up, torch.ones_like(up)) + F.binary_cross_entropy_with_logits(down, torch.zeros_like(down))
+        return F.binary_cross_entropy_with_logits(up, torch.ones_like(up)) + F.binary_cross_entropy_with_logits(
+            down, torch.zeros_like(down)
+        )
 
 
 class GeneratorStep(nn.Module):

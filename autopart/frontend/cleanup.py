@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch.export.graph_signature import InputKind
 
+from autopart.frontend.internals import share_memory
 from autopart.frontend.lift import Draft
 from autopart.ir.graph import Argument, Op, Ref, Symbol
 
@@ -16,7 +17,13 @@ CASTS = (
     "aten.to.prim_Device", "aten.to.prim_dtype",
 )  # fmt: skip
 COPIES = ("aten.clone.default", "aten.lift_fresh_copy.default", "aten.contiguous.default")
-VIEWS = ("aten.view.default", "aten._unsafe_view.default", "aten.view_as.default", "aten.reshape_as.default", "aten.expand_as.default")
+VIEWS = (
+    "aten.view.default",
+    "aten._unsafe_view.default",
+    "aten.view_as.default",
+    "aten.reshape_as.default",
+    "aten.expand_as.default",
+)
 NOTHING_IF_SAME = (
     "aten.contiguous.default", "aten.slice.Tensor", "aten.expand.default", "aten.expand_as.default", "aten.view.default",
     "aten.reshape.default", "aten.flatten.using_ints", "aten.view_as.default", "aten.reshape_as.default",
@@ -98,7 +105,7 @@ def _cast(op: Op, source: torch.Tensor, result: torch.Tensor) -> Decision:
 def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
     """Whether the second is the first: one memory, equal sizes and strides."""
     return (
-        bool(torch._C._is_alias_of(first, second))
+        share_memory(first, second)
         and first.dtype == second.dtype
         and tuple(first.shape) == tuple(second.shape)
         and first.stride() == second.stride()
@@ -225,7 +232,7 @@ def hoist_updates(draft: Draft) -> Draft:
     ops = list(draft.ops)
     for update in [op for op in ops if op.kind == "aten.copy_.default"]:
         buffer = update.mutates[0]
-        aliases = {name for name, fake in draft.fakes.items() if torch._C._is_alias_of(fake, draft.fakes[buffer])}
+        aliases = {name for name, fake in draft.fakes.items() if share_memory(fake, draft.fakes[buffer])}
         position = ops.index(update)
         ops.pop(position)
         while position and not _blocks(ops[position - 1], update, aliases):
@@ -237,4 +244,3 @@ def hoist_updates(draft: Draft) -> Draft:
 def _blocks(op: Op, update: Op, aliases: set[str]) -> bool:
     makes = {value.name for value in op.outputs} & set(update.inputs)
     return bool(makes) or any(name in aliases for name in op.inputs)
-

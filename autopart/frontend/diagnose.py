@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import re
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -15,13 +14,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import sympy
-import torch
+import sympy  # type: ignore[import-untyped]
 from torch import nn
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
-from torch.utils._sympy.symbol import SymT, symbol_is_type
 
 from autopart.errors import AutopartError, TraceError
+from autopart.frontend.internals import GuardOnDataDependentSymNode, depends_on_values, on_custom_function, on_guard
 from autopart.frontend.lift import data_dependent, is_engine
 
 SAMPLES = (*range(2, 98), 211, 499, 1009, 2003)
@@ -45,30 +42,23 @@ class Findings:
 def watching(model: nn.Module) -> Iterator[Findings]:
     """Collects findings; refuses custom autograd functions, whose backward torch.export would silently drop."""
     findings = Findings()
-    log_guard, apply = ShapeEnv._log_guard, torch.autograd.Function.apply
 
-    def noted(self: ShapeEnv, prefix: str, guard: Any, *args: Any, **kwargs: Any) -> Any:
-        if "suppressed" not in prefix and not _holds(guard):
-            findings.assumptions.append((_readable(guard), place_of(sys._getframe(1), model)))
-        return log_guard(self, prefix, guard, *args, **kwargs)
+    def guard(assumption: Any, frame: FrameType) -> None:
+        if not _holds(assumption):
+            findings.assumptions.append((_readable(assumption), place_of(frame, model)))
 
-    def refused(cls: type, *args: Any, **kwargs: Any) -> Any:
+    def function(cls: type, frame: FrameType) -> None:
         if f"{cls.__module__}.".startswith(INLINED):
-            return apply.__func__(cls, *args, **kwargs)
+            return
         raise TraceError(
             f"the custom autograd function {cls.__name__}: its backward would be lost",
-            where=place_of(sys._getframe(1), model),
+            where=place_of(frame, model),
             remedy="Write it with ordinary operations; a straight-through estimator is x + (f(x) - x).detach().",
         )
 
-    ShapeEnv._log_guard = noted  # type: ignore[method-assign]
-    torch.autograd.Function.apply = classmethod(refused)  # type: ignore[method-assign,assignment]
-    try:
-        with _quiet(), redirect_stderr(io.StringIO()):  # torch prints the whole graph there when an export fails
-            yield findings
-    finally:
-        ShapeEnv._log_guard = log_guard  # type: ignore[method-assign]
-        torch.autograd.Function.apply = apply  # type: ignore[method-assign]
+    # torch prints the whole graph to stderr when an export fails
+    with on_guard(guard), on_custom_function(function), _quiet(), redirect_stderr(io.StringIO()):
+        yield findings
 
 
 @contextmanager
@@ -89,7 +79,7 @@ def _quiet() -> Iterator[None]:
 
 def _holds(guard: Any) -> bool:
     """Whether an assumption holds for every batch size, but for one at most."""
-    if not isinstance(guard, sympy.Basic) or any(symbol_is_type(s, SymT.UNBACKED_INT) for s in guard.free_symbols):
+    if not isinstance(guard, sympy.Basic) or any(map(depends_on_values, guard.free_symbols)):
         return True
     broken = 0
     for size in SAMPLES:
@@ -114,16 +104,16 @@ def _readable(guard: sympy.Basic) -> str:
     return text
 
 
-class FixedBatch(TraceError):
+class FixedBatchError(TraceError):
     """The model ran, but for some batch sizes only; another example batch may show that it was chance."""
 
 
-def assumed(findings: Findings) -> FixedBatch | None:
+def assumed(findings: Findings) -> FixedBatchError | None:
     """The first assumption about the batch size, as an error."""
     if not findings.assumptions:
         return None
     what, where = findings.assumptions[0]
-    return FixedBatch(f"the code works for some batch sizes only: it assumes {what}", where=where, remedy=FIXED_BATCH)
+    return FixedBatchError(f"the code works for some batch sizes only: it assumes {what}", where=where, remedy=FIXED_BATCH)
 
 
 def explain(error: Exception, findings: Findings, model: nn.Module) -> AutopartError:
@@ -137,7 +127,7 @@ def explain(error: Exception, findings: Findings, model: nn.Module) -> AutopartE
         return assumption
     text = str(error).strip().split("\n")[0]
     if "invalid for input of size" in text or "specialized" in text:
-        return FixedBatch(f"a size that does not follow the batch size: {unsymbolic(text)}", where=where, remedy=FIXED_BATCH)
+        return FixedBatchError(f"a size that does not follow the batch size: {unsymbolic(text)}", where=where, remedy=FIXED_BATCH)
     if unsymbolic(text) != text:
         return TraceError(f"sizes that do not fit: {unsymbolic(text)}", where=where, remedy=FIXED_BATCH)
     return TraceError(

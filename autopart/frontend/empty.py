@@ -7,16 +7,19 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from autopart.frontend.internals import FakeTensor, FakeTensorMode, fake_mode
 
 
 @contextmanager
 def parameters_without_memory() -> Iterator[None]:
-    """Inside, a registered parameter keeps sizes and dtype alone. Buffers stay real. Initialisation of parameters costs nothing:
-    it acts on fake tensors. A parameter registered twice stays one."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
+    """Inside, a registered parameter keeps sizes and dtype alone.
+
+    Buffers stay real. Initialisation of parameters costs nothing: it acts on fake tensors. A parameter registered twice
+    stays one.
+    """
+    mode = fake_mode()
     fakes = WeakTensorKeyDictionary()
     register = nn.Module.register_parameter
 

@@ -68,10 +68,7 @@ def batch_dim_of(batch_dims: Any, path: Path, name: str, position: int) -> int |
     """What ``batch_dims`` says of one tensor: an int or None for all, a tuple by position, a dict by name or key. Default 0."""
     match batch_dims:
         case Mapping():
-            if name in batch_dims:
-                found = batch_dims[name]
-            else:
-                found = batch_dims.get(path[0], 0)
+            found = batch_dims[name] if name in batch_dims else batch_dims.get(path[0], 0)
             if isinstance(found, tuple | list):
                 found = found[path[-1]] if isinstance(path[-1], int) and path[-1] < len(found) else 0
             return found  # type: ignore[no-any-return]

@@ -1,7 +1,8 @@
 """In-place ops -> functional ops, exactly: what an in-place op wrote through a view is scattered back into the whole.
 
-Writes into an activation become new values; later reads, of other views too, see the new value, as autograd does it on one device. A write into
-a buffer stays (``aten.add_.Tensor`` with ``mutates``); one into part of a buffer becomes a new whole and ``aten.copy_``.
+Writes into an activation become new values; later reads, of other views too, see the new value, as autograd does it on one
+device. A write into a buffer stays (``aten.add_.Tensor`` with ``mutates``); one into part of a buffer becomes a new whole
+and ``aten.copy_``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch.export.graph_signature import InputKind
 
 from autopart.errors import TraceError
+from autopart.frontend.internals import share_memory
 from autopart.frontend.lift import STATISTICS, Draft, value_of
 from autopart.ir.graph import Argument, Op, Ref, Symbol
 
@@ -34,8 +36,12 @@ DRAWS = {"bernoulli": ("bernoulli", "p"), "normal": ("normal_functional", "defau
 
 @dataclass
 class _State:
-    """``current``: the newest version of a written value; ``views``: view -> the op that made it, for values that share memory with another;
-    ``stamps``: how many writes of its root a value has seen."""
+    """What is known halfway through the ops.
+
+    ``current`` is the newest version of a written value; ``views`` maps a value that shares memory with another to that other
+    value, the op that made it, and its index among the op's results; ``writes`` counts the writes into a root, ``stamps``
+    says how many of them a view has seen.
+    """
 
     draft: Draft
     ops: list[Op] = field(default_factory=list)
@@ -90,7 +96,15 @@ def _write(state: _State, op: Op, renamed: dict[str, str]) -> None:
     if kind == InputKind.BUFFER:
         whole = state.current.pop(root)
         state.ops.append(
-            replace(op, name=f"{op.name}@", kind="aten.copy_.default", args=(Ref(root), Ref(whole)), kwargs=(), outputs=(), mutates=(root,))
+            replace(
+                op,
+                name=f"{op.name}@",
+                kind="aten.copy_.default",
+                args=(Ref(root), Ref(whole)),
+                kwargs=(),
+                outputs=(),
+                mutates=(root,),
+            )
         )
 
 
@@ -132,7 +146,15 @@ def _detached(state: _State, op: Op, written: str) -> str:
     fake = state.draft.fakes[written]
     name = _fresh(state, written, fake)
     state.ops.append(
-        replace(op, name=name, kind="aten.detach.default", args=(Ref(written),), kwargs=(), outputs=(value_of(name, fake),), mutates=())
+        replace(
+            op,
+            name=name,
+            kind="aten.detach.default",
+            args=(Ref(written),),
+            kwargs=(),
+            outputs=(value_of(name, fake),),
+            mutates=(),
+        )
     )
     return name
 
@@ -149,7 +171,14 @@ def _overwrite(state: _State, op: Op, source: Argument) -> str:
         cast = _fresh(state, f"{op.name}.to", fake.to(state.draft.fakes[op.name].dtype))
         value = value_of(cast, state.draft.fakes[cast])
         state.ops.append(
-            replace(op, name=cast, kind="aten.to.dtype", args=(Ref(name), Symbol(f"torch.{output.dtype}")), kwargs=(), outputs=(value,))
+            replace(
+                op,
+                name=cast,
+                kind="aten.to.dtype",
+                args=(Ref(name), Symbol(f"torch.{output.dtype}")),
+                kwargs=(),
+                outputs=(value,),
+            )
         )
         name = cast
     if value_of("", fake).shape == output.shape:
@@ -203,7 +232,8 @@ def _scatter(state: _State, parent: str, view: Op, index: int, written: str, op:
 
 def _splice(state: _State, parent: str, view: Op, whole: str, written: str) -> tuple[str, tuple[Argument, ...]]:
     """A complex slice_scatter as a cat: autograd has no derivative for the former."""
-    dim, start, stop, step = (*view.args[1:], *(0, 0, MAXIMUM, 1)[len(view.args) - 1 :])
+    defaults: tuple[Argument, ...] = (0, 0, MAXIMUM, 1)
+    dim, start, stop, step = (*view.args[1:], *defaults[len(view.args) - 1 :])
     if not isinstance(dim, int) or not isinstance(start, int | None) or not isinstance(stop, int | None) or step != 1:
         raise _refusal(view, "an in-place write into strided or batch-sized parts of a complex tensor")
     parts = []
@@ -257,13 +287,9 @@ def _note_views(state: _State, op: Op) -> None:
         return
     parent = op.args[0].name
     for index, output in enumerate(op.outputs):
-        if output.name not in state.views and _shares(state.draft.fakes[parent], state.draft.fakes[output.name]):
+        if output.name not in state.views and share_memory(state.draft.fakes[parent], state.draft.fakes[output.name]):
             state.views[output.name] = (parent, op, index)
             state.stamps[output.name] = state.writes.get(_root(state, parent), 0)
-
-
-def _shares(first: torch.Tensor, second: torch.Tensor) -> bool:
-    return bool(torch._C._is_alias_of(first, second))
 
 
 def _root(state: _State, name: str) -> str:
@@ -298,4 +324,6 @@ def _renamed(arg: Argument, names: dict[str, str]) -> Argument:
 
 def _refusal(op: Op, what: str) -> TraceError:
     where = f"{op.source} (in module {op.module})" if op.module else op.source
-    return TraceError(what, where=where, remedy="Write it without the in-place operation, for example with torch.where or torch.cat.")
+    return TraceError(
+        what, where=where, remedy="Write it without the in-place operation, for example with torch.where or torch.cat."
+    )

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
 from autopart.errors import TraceError
 from autopart.frontend.examples import Example
+from autopart.frontend.internals import FakeTensor
 from autopart.frontend.interpret import run
 from autopart.frontend.load import Loaded, examples
 from autopart.frontend.precision import precision_of
@@ -60,7 +60,7 @@ def run_eager(loaded: Loaded, batch: Sequence[Example]) -> dict[str, Tensor]:
     torch.manual_seed(SEED)
     with precision_of(loaded.precision):
         loss = torch.func.functional_call(wrapper, tensors, tuple(example.tensor.clone() for example in batch))
-    return _results(loss, {name.removeprefix("model."): tensor for name, tensor in tensors.items()}, loaded)
+    return _results(loss, {name.removeprefix("model."): tensor for name, tensor in tensors.items()})
 
 
 def run_graph(traced: Traced, batch: Sequence[Example]) -> dict[str, Tensor]:
@@ -69,15 +69,14 @@ def run_graph(traced: Traced, batch: Sequence[Example]) -> dict[str, Tensor]:
     inputs = {i.value.name: example.tensor.clone() for i, example in zip(traced.graph.inputs, batch, strict=True)}
     torch.manual_seed(SEED)
     values = run(traced.graph, {**tensors, **inputs})
-    found = _results(values[traced.graph.loss], tensors, None)
-    return found
+    return _results(values[traced.graph.loss], tensors)
 
 
 def _leaf(tensor: Tensor) -> Tensor:
     return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
-def _results(loss: Tensor, tensors: dict[str, Tensor], loaded: Loaded | None) -> dict[str, Tensor]:
+def _results(loss: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     trainable = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
     found = {"loss": loss.detach()}
     if loss.requires_grad:
@@ -94,11 +93,15 @@ def _compare(loaded: Loaded, name: str, found: Tensor, expected: Tensor) -> None
     if not found.numel():
         return
     scale = max(float(expected.abs().max()), 1e-3) if expected.dtype != torch.bool else 1.0
-    off = float((found.to(expected.dtype) - expected).abs().max()) if expected.dtype != torch.bool else float((found != expected).any())
+    off = (
+        float((found.to(expected.dtype) - expected).abs().max())
+        if expected.dtype != torch.bool
+        else float((found != expected).any())
+    )
     if off <= scale * TOLERANCE.get(expected.dtype, DEFAULT_TOLERANCE):
         return
     raise TraceError(
         f"the traced graph is not the model: {name} differs by {off:.3g} (of {scale:.3g}) at another batch size",
         where=loaded.where,
-        remedy="Look for Python state that changes from call to call, sizes taken from the example batch, or code that torch.export can't see.",
+        remedy="Look for Python state that changes from call to call, or code that torch.export can't see.",
     )

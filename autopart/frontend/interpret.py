@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autopart.frontend.internals import Overload
 from autopart.ir.graph import Argument, GlobalSize, Graph, Op, Ref, Size, Symbol
 
 Kernel = Callable[..., Any]
@@ -20,9 +21,12 @@ def run(
     global_batch: int | None = None,
     comm_kernels: Mapping[str, Kernel] | None = None,
 ) -> dict[str, Tensor]:
-    """All values of the graph by name. ``tensors`` holds inputs, parameters, buffers and constants by value name; buffers are updated
-    in place. Sizes are taken at the inputs' number of samples, global sizes at ``global_batch`` (default: the same). ``comm_kernels``
-    says what ops outside aten mean, by kind: each is called with the op's arguments."""
+    """All values of the graph by name.
+
+    ``tensors`` holds inputs, parameters, buffers and constants by value name; buffers are updated in place. Sizes are taken
+    at the inputs' number of samples, global sizes at ``global_batch`` (default: the same). ``comm_kernels`` says what ops
+    outside aten mean, by kind: each is called with the op's arguments.
+    """
     batch = batch_size(graph, tensors)
     whole = batch if global_batch is None else global_batch
     values = dict(tensors)
@@ -54,11 +58,11 @@ def _call(op: Op, values: Mapping[str, Tensor], batch: int, whole: int, kernels:
     return tuple(result) if isinstance(result, tuple | list) else (result,)
 
 
-def overload(kind: str) -> torch._ops.OpOverload:
+def overload(kind: str) -> Overload:
     """``aten.add.Tensor`` -> torch.ops.aten.add.Tensor."""
     namespace, name, variant = kind.split(".")
     found = getattr(getattr(getattr(torch.ops, namespace), name), variant)
-    assert isinstance(found, torch._ops.OpOverload), f"{kind} is no op of torch"
+    assert isinstance(found, Overload), f"{kind} is no op of torch"
     return found
 
 

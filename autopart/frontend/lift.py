@@ -11,7 +11,7 @@ import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.export import ExportedProgram
@@ -20,6 +20,7 @@ from torch.fx import GraphModule, Node
 
 from autopart.errors import TraceError
 from autopart.frontend import symbols
+from autopart.frontend.internals import HigherOrder, Overload, schema_of
 from autopart.ir.graph import Argument, GlobalSize, Op, Ref, Size, Symbol, Value
 
 DROPPED_KWARGS = ("device", "layout", "pin_memory", "non_blocking")
@@ -31,8 +32,10 @@ STATISTICS = {"aten.batch_norm.default": (3, 4, 5), "aten.instance_norm.default"
 
 @dataclass
 class Draft:
-    """Ops under construction. ``leaves``: placeholder name -> (kind, target); ``fakes``: fake tensor of every value,
-    ``silent``: values made under no_grad."""
+    """Ops under construction.
+
+    ``leaves``: placeholder name -> (kind, target); ``fakes``: fake tensor of every value; ``silent``: values made under no_grad.
+    """
 
     leaves: dict[str, tuple[InputKind, str]] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
@@ -53,22 +56,32 @@ def lift(program: ExportedProgram, prefix: str = "model") -> Draft:
             draft.leaves[node.name] = kinds[node.name]
             draft.fakes[node.name] = node.meta["val"]
             environment[node] = Ref(node.name)
-    outputs = walker.walk(program.graph_module, environment, autocast=True, grad=True)
-    specs = [spec for spec in signature.output_specs]
+    outputs = walker.walk(program.graph_module, environment, Mode())
+    specs = signature.output_specs
     assert len(specs) == len(outputs) == 1, f"the traced wrapper has {len(outputs)} outputs, expected the loss alone"
     assert isinstance(outputs[0], Ref), "the loss does not follow from any tensor"
     draft.loss = outputs[0].name
     return draft
 
 
+class Mode(NamedTuple):
+    """What a region of the model switched off."""
+
+    autocast: bool = True
+    grad: bool = True
+
+
 @dataclass
 class _Walker:
-    """Walks graph modules, nested regions in place; ``environment`` maps a node to its Ref, or to Refs where it has several results."""
+    """Walks graph modules, nested regions in place.
+
+    An ``environment`` maps a node to its Ref, or to a tuple of Refs where it has several results.
+    """
 
     draft: Draft
     prefix: str
 
-    def walk(self, module: GraphModule, environment: dict[Node, Any], *, autocast: bool, grad: bool) -> tuple[Any, ...]:
+    def walk(self, module: GraphModule, environment: dict[Node, Any], mode: Mode) -> tuple[Any, ...]:
         for node in module.graph.nodes:
             match node.op:
                 case "placeholder":
@@ -78,70 +91,66 @@ class _Walker:
                 case "output":
                     return tuple(environment[arg] if isinstance(arg, Node) else arg for arg in node.args[0])
                 case "call_function":
-                    environment[node] = self.call(node, environment, autocast=autocast, grad=grad)
+                    environment[node] = self.call(node, environment, mode)
                 case _:
                     raise AssertionError(f"unexpected node {node.format_node()}")
         raise AssertionError("a graph without output")
 
-    def call(self, node: Node, environment: Mapping[Node, Any], *, autocast: bool, grad: bool) -> Any:
-        target = node.target
+    def call(self, node: Node, environment: Mapping[Node, Any], mode: Mode) -> Any:
+        target: Any = node.target
         if target is operator.getitem:
-            return environment[node.args[0]][node.args[1]]  # type: ignore[index]
-        if isinstance(target, torch._ops.HigherOrderOperator):
-            return self.region(node, environment, autocast=autocast, grad=grad)
-        if _symbolic(node.meta.get("val")):
+            source, index = node.args
+            return environment[cast("Node", source)][index]
+        if isinstance(target, HigherOrder):
+            return self.region(node, environment, mode)
+        if _symbolic(node.meta.get("val")) or str(target).startswith(CHECKS):
             return None
-        if not isinstance(target, torch._ops.OpOverload):
+        if not isinstance(target, Overload):
             raise TraceError(f"{target} is no tensor operation", where=place(node, self.prefix))
-        if str(target).startswith(CHECKS):
-            return None
-        return self.operation(node, target, environment, autocast=autocast, grad=grad)
+        return self.operation(node, target, environment, mode)
 
-    def region(self, node: Node, environment: Mapping[Node, Any], *, autocast: bool, grad: bool) -> Any:
+    def region(self, node: Node, environment: Mapping[Node, Any], mode: Mode) -> Any:
         """Puts the ops of a no_grad or autocast region in place."""
         name = str(node.target)
-        args = [environment[arg] if isinstance(arg, Node) else arg for arg in node.args]
+        args: list[Any] = [environment[arg] if isinstance(arg, Node) else arg for arg in node.args]
         if name == "wrap_with_set_grad_enabled":
-            grad, (module, *operands) = bool(args[0]), args[1:]  # type: ignore[assignment]
+            mode, module, operands = mode._replace(grad=bool(args[0])), args[1], args[2:]
         elif name == "wrap_with_autocast":
-            if args[2]:
-                raise TraceError(
-                    "the model switches autocast on itself",
-                    where=place(next((inner for inner in args[4].graph.nodes if inner.meta.get("stack_trace")), node), self.prefix),
-                    remedy="Take the autocast out of the model and plan with --precision bfloat16.",
-                )
-            autocast, (module, *operands) = False, args[4:]  # type: ignore[assignment]
+            mode, module, operands = mode._replace(autocast=False), args[4], args[5:]
+            self._refuse_autocast(node, module, enabled=args[2])
         else:
             raise TraceError(
                 f"{name}: control flow and custom regions can't be split",
                 where=place(node, self.prefix),
                 remedy="Write it with ordinary tensor operations.",
             )
-        assert isinstance(module, GraphModule)
         holders = [item for item in module.graph.nodes if item.op == "placeholder"]
-        inner: dict[Node, Any] = dict(zip(holders, operands, strict=True))
-        results = self.walk(module, inner, autocast=autocast, grad=grad)
-        return results if grad else tuple(self._detached(result, operands) for result in results)
+        results = self.walk(module, dict(zip(holders, operands, strict=True)), mode)
+        return results if mode.grad else tuple(self._detached(result, operands) for result in results)
 
-    def operation(
-        self, node: Node, target: torch._ops.OpOverload, environment: Mapping[Node, Any], *, autocast: bool, grad: bool
-    ) -> Any:
-        schema = target._schema
+    def _refuse_autocast(self, node: Node, module: GraphModule, *, enabled: bool) -> None:
+        if enabled:
+            inside = next((item for item in module.graph.nodes if item.meta.get("stack_trace")), node)
+            raise TraceError(
+                "the model switches autocast on itself",
+                where=place(inside, self.prefix),
+                remedy="Take the autocast out of the model and plan with --precision bfloat16.",
+            )
+
+    def operation(self, node: Node, target: Overload, environment: Mapping[Node, Any], mode: Mode) -> Any:
+        schema = schema_of(target)
         fakes = node.meta.get("val")
         try:
             names = [argument.name for argument in schema.arguments]
             sizes = {argument.name: _is_size(str(target), argument) for argument in schema.arguments}
-            args = tuple(
-                _argument(arg, environment, sizes[name])
-                for name, arg in zip(names, node.args, strict=False)
-            )
+            args = tuple(_argument(arg, environment, sizes[name]) for name, arg in zip(names, node.args, strict=False))
             kwargs = tuple(
                 (name, _argument(arg, environment, sizes[name]))
                 for name, arg in node.kwargs.items()
                 if name not in DROPPED_KWARGS
             )
             outputs = self._outputs(node, fakes)
-        except symbols.DataDependent as error:
+        except symbols.DataDependentError as error:
             raise data_dependent(str(error), place(node, self.prefix)) from None
         op = Op(
             name=node.name if not outputs else outputs[0].name,
@@ -152,11 +161,11 @@ class _Walker:
             module=module_path(node, self.prefix),
             source=source_line(node.meta.get("stack_trace")),
             mutates=_mutates(target, names, args, kwargs),
-            autocast=autocast,
+            autocast=mode.autocast,
         )
         self.draft.ops.append(op)
         refs = tuple(Ref(output.name) for output in outputs)
-        if not grad:
+        if not mode.grad:
             self.draft.silent.update(value.name for value in op.outputs)
         return refs if isinstance(fakes, tuple | list) else (refs[0] if refs else None)
 
@@ -183,14 +192,16 @@ class _Walker:
         name = f"{result.name}'"
         self.draft.fakes[name] = fake
         maker = next(op for op in reversed(self.draft.ops) if result.name in {value.name for value in op.outputs})
-        self.draft.ops.append(replace(maker, name=name, kind="aten.detach.default", args=(result,), kwargs=(), outputs=(value_of(name, fake),)))
+        self.draft.ops.append(
+            replace(maker, name=name, kind="aten.detach.default", args=(result,), kwargs=(), outputs=(value_of(name, fake),))
+        )
         return Ref(name)
 
 
 def value_of(name: str, tensor: torch.Tensor) -> Value:
     """The value that a fake tensor stands for."""
     shape = tuple(size_of(size) for size in tensor.shape)
-    return Value(name, cast(tuple[int | Size, ...], shape), str(tensor.dtype).removeprefix("torch."))
+    return Value(name, shape, str(tensor.dtype).removeprefix("torch."))
 
 
 def size_of(size: int | torch.SymInt) -> int | Size:
@@ -217,7 +228,7 @@ def _argument(arg: Any, environment: Mapping[Node, Any], size: bool) -> Argument
                 return _number(value.node.expr, size)
             if isinstance(value, int | float | bool) and environment.get(arg) is None:
                 return value
-            return cast(Argument, environment[arg])
+            return cast("Argument", environment[arg])
         case torch.SymInt() | torch.SymFloat():
             return _number(arg.node.expr, size)
         case list() | tuple():
@@ -229,7 +240,7 @@ def _argument(arg: Any, environment: Mapping[Node, Any], size: bool) -> Argument
         case float() if not math.isfinite(arg):
             return Symbol(f"float('{arg}')")
         case None | bool() | int() | float() | complex() | str():
-            return cast(Argument, arg)
+            return cast("Argument", arg)
         case _:
             raise AssertionError(f"no way to write {type(arg).__name__} {arg} as an argument")
 
@@ -242,12 +253,12 @@ def _number(expr: Any, size: bool) -> Argument:
 
 
 def _mutates(
-    target: torch._ops.OpOverload, names: Sequence[str], args: tuple[Argument, ...], kwargs: tuple[tuple[str, Argument], ...]
+    target: Overload, names: Sequence[str], args: tuple[Argument, ...], kwargs: tuple[tuple[str, Argument], ...]
 ) -> tuple[str, ...]:
     bound = {**dict(zip(names, args, strict=False)), **dict(kwargs)}
     written = [
         bound.get(argument.name)
-        for argument in target._schema.arguments
+        for argument in schema_of(target).arguments
         if argument.alias_info is not None and argument.alias_info.is_write
     ]
     if (positions := STATISTICS.get(str(target))) and args[positions[2]]:

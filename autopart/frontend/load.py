@@ -27,7 +27,8 @@ Batch = tuple[Any, ...] | Mapping[str, Any]
 @dataclass(frozen=True)
 class Loaded:
     """A model and how to feed it. ``example_inputs(n)`` makes a tuple or dict of tensors for n samples, ``example_targets(n)`` a
-    tuple; ``loss(output, *targets)`` is None where the module itself returns one. ``path`` is "" for a live module."""
+    tuple; ``loss(output, *targets)`` is None where the module itself returns one. ``path`` is "" for a live module.
+    """
 
     path: str
     factory: str
@@ -84,7 +85,8 @@ def loaded_from(
     precision: str = "float32",
 ) -> Loaded:
     """A live module as if it came from a file. Inputs and targets may be functions of the batch size, or one batch of tensors,
-    whose samples are then repeated as needed. The module itself is left as it is."""
+    whose samples are then repeated as needed. The module itself is left as it is.
+    """
     if not isinstance(model, nn.Module):
         raise ModelError(f"expected a torch.nn.Module, got {_described(model)}")
     wants = precision == "float64" and any(p.dtype != torch.float64 for p in model.parameters() if p.is_floating_point())
@@ -170,7 +172,7 @@ def _checked(loaded: Loaded, path: tuple[str | int, ...], name: str, leaf: Any, 
         raise ModelError(
             f"{maker}({batch_size}) gives {name} the sizes {list(leaf.shape)}: dim {dim} should be the batch size {batch_size}",
             where=loaded.where,
-            remedy=f"Use batch_size in {maker}(); or say batch_dims = {{{name!r}: DIM}}, with None where {name} is the same for all samples.",
+            remedy=f"Use batch_size in {maker}(); or say batch_dims = {{{name!r}: DIM}}, None if all samples share {name}.",
         )
     return Example(path, name, leaf, dim % leaf.dim())
 
@@ -183,7 +185,9 @@ def _prepared(loaded: Loaded, precision: str) -> Loaded:
         if function is not None and not callable(function):
             raise ModelError(f"{name} is {_described(function)}, expected a function", where=loaded.where)
     if not any(parameter.requires_grad for parameter in loaded.module.parameters()):
-        raise ModelError("the model has no trainable parameter", where=loaded.where, remedy="There is nothing to train: set requires_grad.")
+        raise ModelError(
+            "the model has no trainable parameter", where=loaded.where, remedy="There is nothing to train: set requires_grad."
+        )
     if not loaded.module.training:
         loaded.module.train()
     if precision == "float64":
@@ -202,7 +206,7 @@ def _agree(loaded: Loaded, few: list[Example], more: list[Example]) -> None:
         sizes = [[size for dim, size in enumerate(e.tensor.shape) if dim != e.batch_dim] for e in (a, b)]
         if sizes[0] != sizes[1] or a.tensor.dtype != b.tensor.dtype:
             raise ModelError(
-                f"{a.name} is {list(a.tensor.shape)} for 3 samples and {list(b.tensor.shape)} for 5: more than its batch dim changes",
+                f"{a.name} is {list(a.tensor.shape)} for 3 samples, {list(b.tensor.shape)} for 5: not only its batch dim changes",
                 where=loaded.where,
                 remedy="Make every size but the batch a constant.",
             )
@@ -266,9 +270,7 @@ def _raised(what: str, path: str, error: BaseException) -> ModelError:
     return ModelError(f"{what} raised {type(error).__name__}: {text}{line}", where=where)
 
 
-def _resizer(
-    batch: Callable[[int], Any] | Any, batch_dims: Any, function: Any, skip: int, fallback: str
-) -> Callable[[int], Any]:
+def _resizer(batch: Callable[[int], Any] | Any, batch_dims: Any, function: Any, skip: int, fallback: str) -> Callable[[int], Any]:
     """A function of the batch size from one batch of tensors: samples repeat in a cycle."""
     if callable(batch):
         return batch

@@ -14,13 +14,16 @@ from torch.export.graph_signature import InputKind
 from autopart.frontend import cleanup
 from autopart.frontend.examples import Example
 from autopart.frontend.functional import functionalize
+from autopart.frontend.internals import temporary_buffers_of
 from autopart.frontend.lift import Draft, lift, value_of
 from autopart.ir.graph import Buffer, Graph, Input, Op, Parameter, Value
 
 PREFIX = "model"
 
 
-def normalize(program: ExportedProgram, module: nn.Module, examples: Sequence[Example], name: str) -> tuple[Graph, dict[str, torch.Tensor]]:
+def normalize(
+    program: ExportedProgram, module: nn.Module, examples: Sequence[Example], name: str
+) -> tuple[Graph, dict[str, torch.Tensor]]:
     """The graph of an exported wrapper around ``module``, and the tensors of its parameters, buffers and constants by name."""
     draft = lift(program, PREFIX)
     leaves = _Leaves(draft, module)
@@ -55,13 +58,17 @@ def assemble(
         elif kind == InputKind.USER_INPUT:
             example = next(users)
             renames[holder] = names.take(example.name)
-            inputs.append(Input(replace(value_of(holder, draft.fakes[holder]), name=renames[holder]), example.path, example.batch_dim))
+            inputs.append(
+                Input(replace(value_of(holder, draft.fakes[holder]), name=renames[holder]), example.path, example.batch_dim)
+            )
         elif holder in used:
             assert kind == InputKind.CONSTANT_TENSOR, f"no place for {kind} {target}"
             constant = f"_constant_{sum(not buffer.persistent and buffer.name.startswith('_constant_') for buffer in buffers)}"
             renames[holder] = names.take(constant)
             tensors[renames[holder]] = program.constants[target]
-            buffers.append(Buffer(constant, replace(value_of(holder, draft.fakes[holder]), name=renames[holder]), persistent=False))
+            buffers.append(
+                Buffer(constant, replace(value_of(holder, draft.fakes[holder]), name=renames[holder]), persistent=False)
+            )
     ops = tuple(_named(op, names, renames) for op in draft.ops)
     graph = Graph(name, tuple(inputs), tuple(parameters), tuple(buffers), ops, renames.get(draft.loss, draft.loss))
     return graph, tensors
@@ -105,9 +112,7 @@ def _parameters(module: nn.Module, names: Names, tensors: dict[str, torch.Tensor
 
 def _buffers(module: nn.Module, names: Names, tensors: dict[str, torch.Tensor]) -> list[Buffer]:
     temporary = {
-        f"{path}.{name}" if path else name
-        for path, owner in module.named_modules()
-        for name in owner._non_persistent_buffers_set
+        f"{path}.{name}" if path else name for path, owner in module.named_modules() for name in temporary_buffers_of(owner)
     }
     found = []
     for name, buffer in module.named_buffers():
@@ -136,7 +141,9 @@ class _Leaves:
         self._leaves = draft.leaves
         frozen = {name for name, parameter in module.named_parameters(remove_duplicate=False) if not parameter.requires_grad}
         self.trainable = {
-            holder for holder in self.of_kind(InputKind.PARAMETER) if re.sub(rf"^{PREFIX}\.", "", draft.leaves[holder][1]) not in frozen
+            holder
+            for holder in self.of_kind(InputKind.PARAMETER)
+            if re.sub(rf"^{PREFIX}\.", "", draft.leaves[holder][1]) not in frozen
         }
 
     def of_kind(self, kind: InputKind) -> set[str]:

@@ -14,13 +14,14 @@ WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 
 class _Widen(TorchFunctionMode):
     """Replaces float32 in every call. Models cast to float32 inside (losses, norms, rotary tables): kept, those casts would leave
-    single-precision noise in a double-precision run."""
+    single-precision noise in a double-precision run.
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in (torch.Tensor.float, torch.Tensor.cfloat):
-            func = torch.Tensor.double if func is torch.Tensor.float else torch.Tensor.cdouble
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
         return func(*map(_wide, args), **{key: _wide(value) for key, value in (kwargs or {}).items()})
 
 

@@ -12,8 +12,9 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from autopart.errors import ModelError, TraceError
-from autopart.frontend.diagnose import FixedBatch, assumed, explain, unsymbolic, watching
+from autopart.frontend.diagnose import FixedBatchError, assumed, explain, unsymbolic, watching
 from autopart.frontend.examples import Example, leaves, rebuild
+from autopart.frontend.internals import buffers_of
 from autopart.frontend.load import Loaded, batch_of, examples
 from autopart.frontend.normalize import normalize
 from autopart.frontend.precision import precision_of
@@ -37,7 +38,7 @@ def trace(loaded: Loaded) -> Traced:
     for batch_size in early:
         try:
             return _attempt(loaded, batch_size)
-        except FixedBatch:
+        except FixedBatchError:
             continue  # a first call may fill caches; a size inside the model may equal the batch by chance
     return _attempt(loaded, last)
 
@@ -49,8 +50,8 @@ def _attempt(loaded: Loaded, batch_size: int) -> Traced:
             program = export(loaded, batch)
         except Exception as error:
             raise explain(error, findings, loaded.module) from error
-    if error := assumed(findings):
-        raise error
+    if (assumption := assumed(findings)) is not None:
+        raise assumption
     graph, tensors = normalize(program, loaded.module, batch, loaded.name)
     _require_gradient(loaded, graph)
     return Traced(graph, tensors)
@@ -63,7 +64,9 @@ def _require_gradient(loaded: Loaded, graph: Graph) -> None:
         if op.kind != "aten.detach.default" and not reached.isdisjoint(op.inputs):
             reached.update(value.name for value in op.outputs)
     if graph.loss not in reached:
-        raise TraceError("the loss does not depend on any trainable parameter", where=loaded.where, remedy="Is it detached, or under no_grad?")
+        raise TraceError(
+            "the loss does not depend on any trainable parameter", where=loaded.where, remedy="Is it detached, or under no_grad?"
+        )
 
 
 def batch_sizes(loaded: Loaded) -> list[int]:
@@ -74,7 +77,7 @@ def batch_sizes(loaded: Loaded) -> list[int]:
 
 
 class WithLoss(nn.Module):
-    """The module to export: the tensors of a batch in, one by one; the loss out. A buffer that the model replaces is written instead."""
+    """The module to export: the tensors of a batch in, the loss out. A buffer that the model replaces is written instead."""
 
     def __init__(self, loaded: Loaded, batch: Sequence[Example]) -> None:
         super().__init__()
@@ -86,7 +89,7 @@ class WithLoss(nn.Module):
     def forward(self, *flat: torch.Tensor) -> torch.Tensor:
         values = iter(flat)
         inputs, targets = rebuild(self._inputs, values), rebuild(self._targets, values)
-        before = [(owner, name, buffer) for owner in self.model.modules() for name, buffer in owner._buffers.items()]
+        before = [(owner, name, buffer) for owner in self.model.modules() for name, buffer in buffers_of(owner).items()]
         output = self.model(**inputs) if isinstance(inputs, Mapping) else self.model(*inputs)
         for owner, name, buffer in before:
             _write_back(owner, name, buffer)
@@ -95,12 +98,12 @@ class WithLoss(nn.Module):
 
 def _write_back(owner: nn.Module, name: str, before: torch.Tensor | None) -> None:
     """``self.buffer = new`` -> ``self.buffer.copy_(new)``, which is the same to everybody who reads it by name."""
-    now = owner._buffers.get(name)
+    now = buffers_of(owner).get(name)
     if now is before or now is None or before is None:
         return
     with torch.no_grad():
         before.copy_(now)
-    owner._buffers[name] = before
+    buffers_of(owner)[name] = before
 
 
 def batch_size_of(batch: Sequence[Example]) -> int:

@@ -14,8 +14,8 @@ def format_graph(graph: Graph) -> str:
 
 def _lines(graph: Graph) -> Iterator[str]:
     yield f"graph {graph.name}"
-    for input in graph.inputs:
-        yield f"  input      {format_value(input.value)}  {_of_input(input)}"
+    for source in graph.inputs:
+        yield f"  input      {format_value(source.value)}  {_of_input(source)}"
     for parameter in graph.parameters:
         yield f"  parameter  {format_value(parameter.value)}{_of_parameter(parameter)}"
     for buffer in graph.buffers:
@@ -51,9 +51,9 @@ def format_argument(arg: Argument) -> str:
             return str(arg)
 
 
-def _of_input(input: Input) -> str:
-    where = "".join(f"[{key!r}]" for key in input.path)
-    return f"batch{where}, " + ("the same for all samples" if input.batch_dim is None else f"samples in dim {input.batch_dim}")
+def _of_input(source: Input) -> str:
+    where = "".join(f"[{key!r}]" for key in source.path)
+    return f"batch{where}, " + ("the same for all samples" if source.batch_dim is None else f"samples in dim {source.batch_dim}")
 
 
 def _of_parameter(parameter: Parameter) -> str:

@@ -12,7 +12,7 @@ EXCERPT = 5
 
 
 def verify(graph: Graph, known: Iterable[str] = ()) -> None:
-    """Asserts that names are unique, every value is defined before its use, writes go to buffers or known values, the loss is a scalar.
+    """Asserts that names are unique, every value is defined before it is used or written, the loss is a scalar.
 
     ``known`` are values from outside the graph, such as step statistics.
     """
@@ -33,12 +33,13 @@ class _Checker:
         names += [tied for parameter in self.graph.parameters for tied in parameter.tied]
         names += [buffer.name for buffer in self.graph.buffers]
         assert len(set(names)) == len(names), f"a parameter or buffer is listed twice: {_repeated(names)}"
-        for leaf in (*self.graph.inputs, *self.graph.parameters, *self.graph.buffers):
-            self.define(leaf.value, -1)
-        for input in self.graph.inputs:
-            sizes = input.value.shape
-            ok = input.batch_dim is None or 0 <= input.batch_dim < len(sizes) and isinstance(sizes[input.batch_dim], Size)
-            assert ok, f"input {input.value.name} has no samples in dim {input.batch_dim}: {sizes}"
+        graph = self.graph
+        for value in (leaf.value for leaves in (graph.inputs, graph.parameters, graph.buffers) for leaf in leaves):
+            self.define(value, -1)
+        for source in self.graph.inputs:
+            sizes, dim = source.value.shape, source.batch_dim
+            ok = dim is None or (0 <= dim < len(sizes) and isinstance(sizes[dim], Size))
+            assert ok, f"input {source.value.name} has no samples in dim {dim}: {sizes}"
 
     def define(self, value: Value, index: int) -> None:
         assert value.name not in self.defined, self.at(index, f"value {value.name} is defined twice")
