@@ -7,6 +7,7 @@ from itertools import pairwise
 from random import Random
 
 from autopart.blocks.blocks import Block, Blocks
+from autopart.blocks.group import group
 from autopart.cluster.cluster import Cluster, Group
 from autopart.ir.analysis import inputs_only
 from autopart.ir.graph import Size
@@ -181,9 +182,10 @@ def random_costs(rng: Random, program: Program) -> StageCosts:
 
 
 def random_case(seed: int) -> tuple[Blocks, Plan, Cluster]:
-    """A random graph cut at random, over a random cluster."""
+    """A random graph, as it is grouped or cut at random, over a random cluster."""
     rng = Random(seed)
-    blocks = random_blocks(rng, random_sharded(seed, max_layers=6))
+    sharded = random_sharded(seed, max_layers=6)
+    blocks = group(sharded) if seed % 8 == 0 else random_blocks(rng, sharded)
     cluster = random_cluster(rng)
     return blocks, random_plan(rng, blocks, cluster), cluster
 

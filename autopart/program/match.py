@@ -29,7 +29,7 @@ from autopart.program.text import step_text
 from autopart.sharding.placement import Partial, Placement, Replicate, Shard
 
 Lists = Mapping[int, Sequence[Step]]
-Node = tuple[int, Kind, int]  # stage, kind, microbatch: all replicas together
+Node = tuple[int, str, int]  # stage, letter of the kind, microbatch: all replicas together
 
 SHOWN = 3  # steps either side of a fault
 
@@ -64,9 +64,10 @@ def _short(action: Action) -> str:
 
 def _check_computations(program: Program, lists: Lists) -> None:
     for stage in program.stages:
-        for rank in stage.ranks:
-            _check_list(program, lists, stage, rank)
-            _check_same_order(lists, stage.ranks[0], rank)
+        first = stage.ranks[0]
+        _check_list(program, lists, stage, first)
+        for rank in stage.ranks[1:]:
+            _check_same_order(lists, first, rank)
 
 
 def _check_list(program: Program, lists: Lists, stage: StageSpec, rank: int) -> None:
@@ -91,8 +92,9 @@ def _check_list(program: Program, lists: Lists, stage: StageSpec, rank: int) -> 
 
 
 def _check_same_order(lists: Lists, first: int, rank: int) -> None:
-    for at, (ours, theirs) in enumerate(zip(lists[first], lists[rank], strict=True)):
-        if ours.action != theirs.action:
+    pairs = zip_longest(*([step.action for step in lists[replica]] for replica in (first, rank)))
+    for at, (ours, theirs) in enumerate(pairs):
+        if ours is not theirs and ours != theirs:
             raise ProgramError(f"replicas on ranks {first} and {rank} part ways\n{_around(lists, {first: at, rank: at})}")
 
 
@@ -211,23 +213,28 @@ def _check_deadlock(program: Program, lists: Lists) -> None:
 
 
 def _waits(program: Program, lists: Lists) -> dict[Node, set[Node]]:
-    """What every computation waits for. Replicas count as one, tied stages' gradient sums too."""
+    """What every computation waits for. Replicas, whose lists have the same computations, count as one, and so do the
+    gradient sums of stages that share a parameter.
+    """
     together = _summed_together(program)
     stage_of = {rank: stage.index for stage in program.stages for rank in stage.ranks}
     waits: dict[Node, set[Node]] = {}
-    for steps in lists.values():
-        nodes = [_node(step.action, together) for step in steps]
-        for node, step in zip(nodes, steps, strict=True):
-            action = step.action
-            waits.setdefault(node, set()).update((stage_of[peer], action.kind, action.microbatch) for peer in step.receives)
+    for stage in program.stages:
+        nodes = [_node(step.action, together) for step in lists[stage.ranks[0]]]
+        for node in nodes:
+            waits.setdefault(node, set())
         for before, after in pairwise(nodes):
             waits[after].add(before)
+        for rank in stage.ranks:
+            for node, step in zip(nodes, lists[rank], strict=True):
+                for peer in step.receives:
+                    waits[node].add((stage_of[peer], node[1], node[2]))
     return waits
 
 
 def _node(action: Action, together: Mapping[int, int]) -> Node:
-    stage = together.get(action.stage, action.stage) if action.kind is Kind.REDUCE else action.stage
-    return stage, action.kind, action.microbatch
+    stage = together[action.stage] if action.kind is Kind.REDUCE else action.stage
+    return stage, action.kind.value, action.microbatch
 
 
 def _summed_together(program: Program) -> dict[int, int]:
@@ -268,13 +275,13 @@ def _circle(waits: Mapping[Node, set[Node]], left: set[Node]) -> list[Node]:
 
 
 def _name(node: Node) -> str:
-    return describe(Action(node[1], node[0], node[2]))
+    return describe(Action(Kind(node[1]), node[0], node[2]))
 
 
 def _place(lists: Lists, rank: int, node: Node) -> int:
-    return next(
-        (at for at, step in enumerate(lists[rank]) if step.action.kind is node[1] and step.action.microbatch == node[2]), 0
-    )
+    wanted = node[1:]
+    places = (at for at, (action, *_) in enumerate(lists[rank]) if (action.kind.value, action.microbatch) == wanted)
+    return next(places, 0)
 
 
 def _around(lists: Lists, places: Mapping[int, int]) -> str:
