@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autopart.errors import AutopartError, InputError
-from autopart.plan import OPTIMIZERS, PRECISIONS, Plan, Settings
+from autopart.plans import OPTIMIZERS, PRECISIONS, Plan, Settings
 
 Command = Callable[[argparse.Namespace], None]
 

@@ -18,15 +18,16 @@ from autopart.frontend.trace import Traced
 WEIGHTS_FILE, CONSTANTS_FILE, BATCH_FILE = "weights.pt", "constants.pt", "batch.pt"
 
 
-def write_package(folder: Path, sources: Mapping[str, str], loaded: Loaded, traced: Traced, batch_size: int) -> None:
-    """Sources and tensors, each file replaced whole. A train.py that somebody edited stays, the new one beside it."""
+def write_package(folder: Path, sources: Mapping[str, str], loaded: Loaded, traced: Traced, batch_size: int | None) -> None:
+    """Sources and constants, each file replaced whole; with ``batch_size`` also an example batch and initial weights. A train.py that somebody edited stays, the new one beside it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in sources.items():
             _replace_text(_target(folder, name, text), text)
         _save(constants(traced), folder / CONSTANTS_FILE)
-        _save(example_batch(loaded, batch_size), folder / BATCH_FILE)
-        if has_weights(loaded):
+        if batch_size is not None:
+            _save(example_batch(loaded, batch_size), folder / BATCH_FILE)
+        if batch_size is not None and has_weights(loaded):
             _save(loaded.module.state_dict(), folder / WEIGHTS_FILE)
     except OSError as error:
         raise InputError(

@@ -35,7 +35,7 @@ from autopart.frontend.load import Loaded, load
 from autopart.frontend.trace import Traced, trace
 from autopart.ir.digest import digest
 from autopart.package import write_package
-from autopart.plan import ModelRef, Plan, Settings
+from autopart.plans import ModelRef, Plan, Settings
 from autopart.planner.best import best_plan
 from autopart.planner.price import Index, make_index
 from autopart.planner.score import Score, estimate, score
@@ -48,6 +48,10 @@ from autopart.sharding.batch import shard_batch
 
 SEED = 0  # of the initial weights and of the example batches
 Say = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def plan_files(model: str, devices: str, *, batch_size: int, settings: Settings,
     return decide(front_end(loaded, settings, say), cluster, batch_size, settings, limits, say)
 
 
-def front_end(loaded: Loaded, settings: Settings, say: Say) -> Front:
+def front_end(loaded: Loaded, settings: Settings, say: Say = silent) -> Front:
     """Trace, shard, group."""
     say("tracing")
     traced = trace(loaded)
@@ -107,7 +111,7 @@ def front_end(loaded: Loaded, settings: Settings, say: Say) -> Front:
     return Front(loaded, traced, blocks)
 
 
-def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, limits: Limits, say: Say) -> Plan:
+def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, limits: Limits, say: Say = silent) -> Plan:
     """Propose, price, solve, choose."""
 
     def progress(incumbent_s: float, bound_s: float, elapsed_s: float) -> None:
@@ -122,7 +126,7 @@ def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, 
     return plan
 
 
-def build(plan: Plan, *, empty: bool = True, say: Say = lambda _: None) -> Built:
+def build(plan: Plan, *, empty: bool = True, say: Say = silent) -> Built:
     """The plan of a file with its model traced again, checked against model and cluster, and lowered."""
     if not plan.model.path:
         raise PlanError(
@@ -135,7 +139,7 @@ def build(plan: Plan, *, empty: bool = True, say: Say = lambda _: None) -> Built
     return build_from(plan, load(spec, empty=empty, precision=plan.settings.precision), say)
 
 
-def build_from(plan: Plan, loaded: Loaded, say: Say = lambda _: None) -> Built:
+def build_from(plan: Plan, loaded: Loaded, say: Say = silent) -> Built:
     """As ``build``, for a model that is loaded already."""
     cluster = load_cluster(plan.cluster.path)
     front = front_end(loaded, plan.settings, say)
@@ -168,7 +172,7 @@ def priced(plan: Plan, index: Index) -> Plan:
     return replace(filled, estimate=estimate(scored, index, bound))
 
 
-def compile_files(plan: Plan, folder: Path, say: Say = lambda _: None) -> Built:
+def compile_files(plan: Plan, folder: Path, say: Say = silent) -> Built:
     """``autopart compile``: the package, with initial weights and an example batch where the model has them."""
     built = build(plan, empty=False, say=say)
     say("writing")

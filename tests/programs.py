@@ -11,7 +11,7 @@ from autopart.blocks.group import group
 from autopart.cluster.cluster import Cluster, Group
 from autopart.ir.analysis import inputs_only
 from autopart.ir.graph import Size
-from autopart.plan import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.pricing.costs import RankCosts, Reduction, StageCosts
 from autopart.program.lower import with_actions
 from autopart.program.program import Program, StageSpec, Transfer

@@ -17,7 +17,7 @@ from autopart.codegen.names import Namer
 from autopart.codegen.stages import Source, stage_class
 from autopart.codegen.train import TRAIN
 from autopart.ir.graph import GlobalSize, Graph, Input, Size, Value
-from autopart.plan import Plan
+from autopart.plans import Plan
 from autopart.program.program import Program, Transfer
 from autopart.program.text import format_actions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from autopart.plan import Plan
+from autopart.plans import Plan
 from autopart.program.program import Program
 
 WIDTH = 118

@@ -15,7 +15,7 @@ from autopart.codegen.functions import Function, Unit, qualified
 from autopart.codegen.loops import Call, Loop, fold
 from autopart.codegen.names import Namer, path_name
 from autopart.ir.graph import Op, Value
-from autopart.plan import Stage
+from autopart.plans import Stage
 from autopart.program.program import Program
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from autopart.plan import Baseline, Plan, Schedule, Stage
+from autopart.plans import Baseline, Plan, Schedule, Stage
 from autopart.planner.decode import build_plan
 from autopart.planner.price import Index, pools
 from autopart.planner.problem import Part

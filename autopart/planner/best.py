@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autopart.errors import InputError
-from autopart.plan import Plan
+from autopart.plans import Plan
 from autopart.planner.choose import choose
 from autopart.planner.ilp import solve
 from autopart.planner.infeasible import explain

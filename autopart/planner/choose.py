@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from autopart.plan import Plan
+from autopart.plans import Plan
 from autopart.planner.baselines import baselines
 from autopart.planner.decode import decode
 from autopart.planner.price import Index

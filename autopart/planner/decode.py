@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster
-from autopart.plan import ClusterRef, Plan, Schedule, Stage
+from autopart.plans import ClusterRef, Plan, Schedule, Stage
 from autopart.planner.price import Index
 from autopart.planner.problem import Candidate, Option, Part, Problem
 

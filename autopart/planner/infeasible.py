@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from autopart.cluster.cluster import Cluster, Group
 from autopart.errors import Infeasible
-from autopart.plan import Settings
+from autopart.plans import Settings
 from autopart.planner.baselines import GIB
 from autopart.planner.choose import Solve, best_candidates
 from autopart.planner.price import Index, make_index, price, propose

@@ -27,7 +27,7 @@ import numpy as np
 
 from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster, Group
-from autopart.plan import ModelRef, Settings
+from autopart.plans import ModelRef, Settings
 from autopart.planner.problem import Array, Choice, Option, Part, Problem, Setting, Tie
 from autopart.planner.strategies import Parts, Pins, Pool, SettingSketch, enumerate_settings
 from autopart.pricing.network import boundary_s, counted_topology

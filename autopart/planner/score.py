@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autopart.plan import Estimate, Plan, Stage
+from autopart.plans import Estimate, Plan, Stage
 from autopart.planner.price import Index, formula_s, price_option
 from autopart.planner.problem import Choice, Part
 from autopart.pricing.costs import StageCosts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autopart.cluster.cluster import Cluster, topology
-from autopart.plan import Plan, Stage
+from autopart.plans import Plan, Stage
 from autopart.pricing.costs import RankCosts, Reduction, StageCosts
 from autopart.pricing.table import BlockTable, trained_elements
 from cost_models.collective import all_reduce_s

@@ -10,7 +10,7 @@ from itertools import chain
 from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster
 from autopart.errors import PlanError
-from autopart.plan import Plan, Stage
+from autopart.plans import Plan, Stage
 from autopart.program.schedule import SCHEDULES
 
 

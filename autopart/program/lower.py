@@ -9,7 +9,7 @@ from autopart.blocks.blocks import Blocks
 from autopart.blocks.flow import loss_block, stage_buffers, stage_inputs, stage_parameters
 from autopart.ir.analysis import differentiable, is_random
 from autopart.ir.graph import Graph, Op
-from autopart.plan import Plan, Stage
+from autopart.plans import Plan, Stage
 from autopart.program.match import match
 from autopart.program.pieces import messages
 from autopart.program.program import Program, StageSpec, Transfer

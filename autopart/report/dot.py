@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.units import format_bytes
-from autopart.plan import Plan, Stage
+from autopart.plans import Plan, Stage
 from autopart.program.pieces import transfer_bytes
 from autopart.program.program import Program
 from autopart.report.text import block_names, device_names, ranges

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.units import format_bytes, format_seconds
-from autopart.plan import Baseline, Plan, Stage
+from autopart.plans import Baseline, Plan, Stage
 
 BAR_WIDTH = 10
 

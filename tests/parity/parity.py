@@ -24,7 +24,7 @@ from autopart.codegen.emit import emit
 from autopart.frontend.load import Loaded, batch_of
 from autopart.frontend.precision import precision_of
 from autopart.frontend.trace import Traced, scalar_loss, trace
-from autopart.plan import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.program.lower import lower
 from autopart.program.program import Program
 from autopart.runtime import DistributedModule

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from autopart.errors import PlanError
-from autopart.plan import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.planfile import dump_plan, load_plan, parse_plan, save_plan, to_json
 
 PLAN = Plan(

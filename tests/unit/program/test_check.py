@@ -7,7 +7,7 @@ import pytest
 
 from autopart.blocks.blocks import Block, Blocks
 from autopart.errors import PlanError
-from autopart.plan import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.program.check import check_plan
 from autopart.sharding.batch import Mixing
 from tests.graphs import mlp

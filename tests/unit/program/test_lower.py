@@ -4,7 +4,7 @@ import pytest
 
 from autopart.blocks.blocks import Block, Blocks
 from autopart.ir.graph import Ref, Size
-from autopart.plan import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.program.lower import lower
 from autopart.program.program import Program
 from autopart.sharding.placement import Partial, Replicate, Shard
