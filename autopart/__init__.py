@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from autopart.errors import AutopartError, Infeasible, InputError, RunError
-    from autopart.library import PlannedModel, compile, load_plan, plan
+    from autopart.library import PlannedModel, compile, load_plan, plan  # noqa: A004 - as torch.compile
     from autopart.runtime import DistributedModule, ShardSampler
 
 _HOMES = {

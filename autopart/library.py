@@ -87,7 +87,7 @@ def load_plan(path: str | Path) -> PlannedModel:
     return PlannedModel(read_plan(path))
 
 
-def compile(
+def compile(  # noqa: A001 - autopart.compile, as torch.compile
     planned: PlannedModel | Plan | str | Path,
     model: nn.Module,
     *,
@@ -98,7 +98,7 @@ def compile(
     folder: str | Path | None = None,
     seed: int = 0,
 ) -> DistributedModule:
-    """This rank's part of ``model``, with its weights; every rank calls it alike, under torchrun.
+    """Make this rank's part of ``model``, with its weights; every rank calls it alike, under torchrun.
 
     The model is traced once more, so the plan must have been made for it. ``example_inputs`` and ``loss`` are needed for a plan
     that was read from a file and names no model file. The emitted package goes to ``folder``, else to a temporary one.

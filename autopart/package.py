@@ -19,7 +19,10 @@ WEIGHTS_FILE, CONSTANTS_FILE, BATCH_FILE = "weights.pt", "constants.pt", "batch.
 
 
 def write_package(folder: Path, sources: Mapping[str, str], loaded: Loaded, traced: Traced, batch_size: int | None) -> None:
-    """Sources and constants, each file replaced whole; with ``batch_size`` also an example batch and initial weights. A train.py that somebody edited stays, the new one beside it."""
+    """Sources and constants, each file replaced whole; with ``batch_size`` also an example batch and initial weights.
+
+    A train.py that somebody edited stays; the new one goes beside it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in sources.items():

@@ -35,11 +35,11 @@ from autopart.frontend.load import Loaded, load
 from autopart.frontend.trace import Traced, trace
 from autopart.ir.digest import digest
 from autopart.package import write_package
-from autopart.plans import ModelRef, Plan, Settings
 from autopart.planner.best import best_plan
 from autopart.planner.price import Index, make_index
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.strategies import Pins
+from autopart.plans import ModelRef, Plan, Settings
 from autopart.program.check import check_plan
 from autopart.program.lower import lower
 from autopart.program.program import Program

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.units import format_bytes
+from autopart.ir.graph import Value
 from autopart.plans import Plan, Stage
-from autopart.program.pieces import transfer_bytes
 from autopart.program.program import Program
 from autopart.report.text import block_names, device_names, ranges
 
@@ -41,7 +41,7 @@ def _edges(plan: Plan, program: Program) -> list[str]:
     totals: dict[tuple[int, int], int] = {}
     for transfer in program.transfers:
         pair = (transfer.source, transfer.target)
-        totals[pair] = totals.get(pair, 0) + transfer_bytes(transfer, plan.microbatch_size)
+        totals[pair] = totals.get(pair, 0) + Value(transfer.value, transfer.shape, transfer.dtype).nbytes(plan.microbatch_size)
     return [f"  s{a} -> s{b} [label={_quote(format_bytes(nbytes))}];" for (a, b), nbytes in sorted(totals.items())]
 
 
