@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -189,8 +188,8 @@ def _argument_name(value: str, unit: Unit, graph: Graph, hints: Mapping[str, str
 
 def _docstring(members: Sequence[Unit]) -> list[str]:
     names = [unit.block.name for unit in members]
-    text = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}, {len(names)} times in the model."
-    return [f'{layout.INDENT}"""{text[:100]}"""']
+    text = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}, {len(names)} times in the model"
+    return [f'{layout.INDENT}"""{text[:100]}."""']
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:

@@ -40,23 +40,23 @@ def expression(prefix: str, node: ast.expr, depth: int, suffix: str = "") -> lis
         return [line]
     match node:
         case ast.Call(function, args, keywords) if args or keywords:
-            items = [*args, *keywords]
+            items: list[ast.expr | ast.keyword] = [*args, *keywords]
             head, tail = f"{prefix}{source(function)}(", f"){suffix}"
             together = f"{INDENT * (depth + 1)}{', '.join(_item(item) for item in items)}"
             if len(together) <= WIDTH:
                 return [f"{INDENT * depth}{head}", together, f"{INDENT * depth}{tail}"]
             return _one_a_line(head, items, tail, depth)
-        case ast.List(items):
-            return _one_a_line(f"{prefix}[", items, f"]{suffix}", depth)
-        case ast.Tuple(items):
-            return _one_a_line(f"{prefix}(", items, f"){suffix}", depth)
+        case ast.List(elements):
+            return _one_a_line(f"{prefix}[", elements, f"]{suffix}", depth)
+        case ast.Tuple(elements):
+            return _one_a_line(f"{prefix}(", elements, f"){suffix}", depth)
     if suffix:
         return [line]
     return [f"{INDENT * depth}{prefix}(", f"{INDENT * (depth + 1)}{source(node)}", f"{INDENT * depth})"]
 
 
 def bracketed(head: str, items: Sequence[str], tail: str, depth: int, *, always: bool = False) -> list[str]:
-    """``head`` items ``tail`` on one line, or the items on a line of their own, or a line for each. ``always`` a line for each."""
+    """``head`` items ``tail`` on one line, or the items on a line of their own, or (``always``) a line for each."""
     line = f"{INDENT * depth}{head}{', '.join(items)}{tail}"
     if len(line) <= WIDTH and not always:
         return [line]

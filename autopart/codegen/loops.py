@@ -1,4 +1,7 @@
-"""Calls in a row that are rounds of a loop: the same functions, over subtrees with consecutive numbers, each round on the last one's results."""
+"""Calls in a row that are rounds of a loop.
+
+Each round calls the same functions, over the subtree with the next number, on the results of the round before.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ LONGEST = 6  # calls in a round
 
 @dataclass(frozen=True)
 class Call:
-    """A function called on a subtree; inputs and outputs by value name. ``once`` are outputs that nothing reads are included."""
+    """A function called on a subtree; inputs and outputs by value name."""
 
     function: str
     path: str
@@ -29,9 +32,9 @@ class Carried:
 
 @dataclass(frozen=True)
 class Loop:
-    """``rounds`` of ``calls`` (those of the first round) over ``tree[first : first + rounds]``. ``paths`` are below the item, None: no tree.
+    """``rounds`` of ``calls`` (those of the first round) over ``tree[first : first + rounds]``.
 
-    ``results`` are the last round's outputs, call by call.
+    ``paths`` say where below its item a call's tree is, None for no tree of its own. ``results`` are the last round's outputs, call by call.
     """
 
     calls: tuple[Call, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ from autopart.codegen.table import ROWS
 from autopart.ir.graph import Argument, GlobalSize, Op, Ref, Size, Symbol
 
 REDUCTIONS = ("none", "mean", "sum")
+OPTIONS = "dtype=None, layout=None, device=None, pin_memory=None"
 END = 2**63 - 1  # aten's "to the end" of a slice
 WORDS = ("one", "same", "training", "rate", "reduction", "items", "mute")
 HERE, REPLICAS, TRAINING = "here", "replicas", "training"
@@ -19,7 +21,7 @@ HERE, REPLICAS, TRAINING = "here", "replicas", "training"
 
 @dataclass(frozen=True)
 class Scope:
-    """What an expression may refer to: a value's expression by name, the number of rows, the device, the replicas, the training flag."""
+    """What an expression may refer to: a value's expression by name, the numbers of samples, the device, the replicas, training or not."""
 
     value: Callable[[str], ast.expr]
     rows: str = "b"
@@ -40,8 +42,8 @@ class Row:
     mentioned: frozenset[str]
 
 
-class _Unspellable(Exception):
-    """This row does not fit."""
+class _UnfitError(Exception):
+    """The row does not fit the op."""
 
 
 def spell(op: Op, scope: Scope) -> ast.expr:
@@ -54,7 +56,7 @@ def spell(op: Op, scope: Scope) -> ast.expr:
     for row in rows().get(op.kind, ()):
         try:
             return _filled(row, _bound(row, op), scope)
-        except _Unspellable:
+        except _UnfitError:
             continue
     return fallback(op, scope)
 
@@ -93,7 +95,7 @@ def render(argument: Argument, scope: Scope) -> ast.expr:
             return number(argument)
 
 
-def number(value: bool | int | float | complex | str | None) -> ast.expr:
+def number(value: complex | str | None) -> ast.expr:
     """A literal; a negative number as Python parses it."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
         return ast.UnaryOp(ast.USub(), ast.Constant(-value))
@@ -104,7 +106,7 @@ def number(value: bool | int | float | complex | str | None) -> ast.expr:
 def rows() -> dict[str, tuple[Row, ...]]:
     """The table by kind."""
     found: dict[str, tuple[Row, ...]] = {}
-    for line in ROWS.replace("\n    ->", " ->").strip().splitlines():
+    for line in re.sub(r"\n\s+", " ", ROWS).replace("OPTIONS", OPTIONS).strip().splitlines():
         row = _row(line)
         found[row.kind] = (*found.get(row.kind, ()), row)
     return found
@@ -137,10 +139,10 @@ def _bound(row: Row, op: Op) -> dict[str, Argument]:
     """Arguments by name; those that were not given have their default."""
     given = {**dict(zip(row.order, op.args, strict=False)), **dict(op.kwargs)}
     if len(op.args) > len(row.order) or set(given) - set(row.order):
-        raise _Unspellable
+        raise _UnfitError
     bound = {**row.defaults, **given}
     if any(name not in row.mentioned and not _is_default(row, name, bound[name]) for name in bound):
-        raise _Unspellable
+        raise _UnfitError
     return bound
 
 
@@ -225,7 +227,7 @@ class _Filler:
         name = _name_of(node)
         value = self.bound[name] if name else None
         if not isinstance(value, tuple) or not value:
-            raise _Unspellable
+            raise _UnfitError
         return (render(item, self.scope) for item in value)
 
     def word(self, word: str, value: Argument) -> ast.expr:

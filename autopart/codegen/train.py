@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def batches(module: DistributedModule, path: Path) -> Iterator[Any]:
-    """This rank's rows of every global batch, over and over. The file holds what example_inputs returns, with any number of samples."""
+    """This rank's rows of every global batch, over and over. The file holds what example_inputs returns, of any size."""
     data = torch.load(path, weights_only=True)
     sampler = ShardSampler(module, samples_in(module, data), shuffle=False)
     while True:

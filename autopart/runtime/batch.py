@@ -23,7 +23,7 @@ TARGETS = "targets"
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """This rank's rows: ``count`` of every microbatch, from row ``start`` of it."""
+    """The rows of this rank: ``count`` of every microbatch, from row ``start`` of it."""
 
     batch: int
     microbatches: int
@@ -52,7 +52,7 @@ def read_batch(batch: Any, inputs: Sequence[Input], wanted: Sequence[str], share
 
 
 def microbatch(tensors: Mapping[str, Tensor], inputs: Sequence[Input], share: Share, m: int, *, local: bool) -> dict[str, Tensor]:
-    """This rank's rows of one microbatch."""
+    """The rows of this rank in one microbatch."""
     start = m * share.count if local else m * share.microbatch + share.start
     return {
         source.value.name: _narrow(tensors[source.value.name], source, start, share.count)
@@ -64,7 +64,7 @@ def microbatch(tensors: Mapping[str, Tensor], inputs: Sequence[Input], share: Sh
 def whole_share(
     tensors: Mapping[str, Tensor], inputs: Sequence[Input], share: Share, *, local: bool, wanted: Sequence[str]
 ) -> dict[str, Tensor]:
-    """This rank's rows of all microbatches, of the wanted tensors."""
+    """The rows of this rank in all microbatches, of the wanted tensors."""
     few = {name: tensors[name] for name in wanted}
     parts = [microbatch(few, inputs, share, m, local=local) for m in range(share.microbatches)]
     dims = {source.value.name: source.batch_dim for source in inputs}

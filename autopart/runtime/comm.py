@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from autopart.runtime.rows import opened
 from autopart.runtime.world import failing_as
 
 
@@ -26,7 +27,7 @@ class Axis:
     rows: tuple[int, ...]
     batch: int
     group: dist.ProcessGroup | None = None
-    wire: torch.device = torch.device("cpu")
+    wire: torch.device | None = None
 
     @property
     def start(self) -> int:
@@ -96,9 +97,9 @@ def _track(
             running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), momentum)
 
 
-def sum_over(x: Tensor, group: dist.ProcessGroup, wire: torch.device, doing: str) -> Tensor:
+def sum_over(x: Tensor, group: dist.ProcessGroup, wire: torch.device | None, doing: str) -> Tensor:
     """The sum over a group's ranks: a new tensor on x's device."""
-    moved = x.detach().to(wire, copy=True, memory_format=torch.contiguous_format)
+    moved = x.detach().to(wire or x.device, copy=True, memory_format=torch.contiguous_format)
     with failing_as(doing):
         dist.all_reduce(moved, group=group)
     return moved.to(x.device)
@@ -140,9 +141,9 @@ def _sum(x: Tensor, axis: Axis) -> Tensor:
 def _gather(x: Tensor, dim: int, outer: int, axis: Axis) -> Tensor:
     """Pads to the largest share, gathers, cuts: uneven all_gather is not to be had everywhere."""
     assert axis.group is not None
-    parts = x.detach().unflatten(dim, (outer, -1)).movedim(dim + 1, 0)
+    parts = opened(x.detach(), dim, outer).movedim(dim + 1, 0)
     per_row = parts.shape[0] // axis.rows[axis.index]
-    padded = parts.new_zeros((max(axis.rows) * per_row, *parts.shape[1:]), device=axis.wire)
+    padded = parts.new_zeros((max(axis.rows) * per_row, *parts.shape[1:]), device=axis.wire or x.device)
     padded[: parts.shape[0]] = parts
     found = [torch.empty_like(padded) for _ in axis.rows]
     with failing_as("gathering rows over the replicas of its stage"):
@@ -152,8 +153,8 @@ def _gather(x: Tensor, dim: int, outer: int, axis: Axis) -> Tensor:
 
 
 def _rows(x: Tensor, dim: int, outer: int, axis: Axis) -> Tensor:
-    """This rank's rows of a tensor that has those of all replicas."""
-    parts = x.unflatten(dim, (outer, -1))
+    """The rows of this rank of a tensor that has those of all replicas."""
+    parts = opened(x, dim, outer)
     per_row = parts.shape[dim + 1] // sum(axis.rows)
     mine = parts.narrow(dim + 1, axis.start * per_row, axis.rows[axis.index] * per_row)
     return mine.flatten(dim, dim + 1)

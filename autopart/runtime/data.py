@@ -15,7 +15,7 @@ from autopart.runtime.module import DistributedModule
 
 
 class ShardSampler(Sampler[list[int]]):
-    """This rank's rows of each global batch, in the order of microbatches: a ``batch_sampler`` for any map-style dataset.
+    """The rows of this rank in each global batch, in the order of microbatches: a ``batch_sampler`` for any map-style dataset.
 
     What it loads goes to ``train_step(batch, local=True)``. All ranks shuffle alike; the rows left over after the last whole
     batch are dropped. An idle rank gets as many batches as the others, without rows.

@@ -1,13 +1,13 @@
 """Sums gradients over the ranks that hold a parameter, in buckets, while the last backward still runs.
 
-The order of buckets is fixed (parameters from last to first, as a backward reaches them), so that all ranks agree on it without
-a word. Which parameters get a gradient at all is agreed once, in the first step: one that gets none anywhere keeps ``.grad`` None, as on
-one device; where only some ranks have one the others add zeros.
+The order of buckets is fixed (parameters from last to first, as a backward reaches them), so that all ranks agree on it
+without a word. Which parameters get a gradient at all is agreed once, in the first step: one that gets none anywhere keeps
+``.grad`` None, as on one device; where only some ranks have one the others add zeros.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +50,8 @@ class GradientSummer:
         for bucket in self._buckets:
             bucket.missing = len(bucket.parameters)
             for parameter in bucket.parameters:
-                self._hooks.append(parameter.register_post_accumulate_grad_hook(self._arrived(bucket)))
+                hook = parameter.register_post_accumulate_grad_hook(self._arrived(bucket))  # type: ignore[no-untyped-call]
+                self._hooks.append(hook)
 
     def start(self) -> None:
         """After the last backward: sends what has not left yet."""
@@ -63,7 +64,8 @@ class GradientSummer:
     def finish(self) -> None:
         """Waits, and writes the sums into ``.grad``."""
         for bucket in self._buckets:
-            assert bucket.work is not None and bucket.flat is not None
+            assert bucket.work is not None, "a bucket never left"
+            assert bucket.flat is not None, "a bucket has no gradients"
             with failing_as("summing gradients over the ranks that hold a parameter"):
                 bucket.work.wait()
             _unpack(bucket.parameters, bucket.flat)
@@ -91,7 +93,7 @@ class GradientSummer:
         self._buckets = [_Bucket(parameters) for parameters in _packed(active, self.bucket_bytes)]
         self._trainable = self._flags()
 
-    def _arrived(self, bucket: _Bucket):  # type: ignore[no-untyped-def]
+    def _arrived(self, bucket: _Bucket) -> Callable[[Tensor], None]:
         def hook(_: Tensor) -> None:
             bucket.missing -= 1
             while self._launched < len(self._buckets) and not self._buckets[self._launched].missing:

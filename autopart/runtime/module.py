@@ -1,4 +1,4 @@
-"""This rank's part of a compiled model, for an ordinary training loop."""
+"""One rank's part of a compiled model, for an ordinary training loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from autopart.runtime.executor import Executor
 from autopart.runtime.gradients import BUCKET_BYTES, GradientSummer
 from autopart.runtime.package import Package, read_package
 from autopart.runtime.tree import Tree, blank
-from autopart.runtime.world import World, join, total
+from autopart.runtime.weights import Rows
+from autopart.runtime.world import join, total
 
 CONSTANTS_FILE = "constants.pt"
 
@@ -26,8 +27,8 @@ CONSTANTS_FILE = "constants.pt"
 class DistributedModule(nn.Module):
     """What one rank runs: the parameters of its stage under the model's own names, and ``train_step``.
 
-    An idle rank of the plan has none, and takes part in the same calls. Every method below is called by all ranks alike, unless it
-    says otherwise.
+    An idle rank of the plan has none, and takes part in the same calls. Every method below is called by all ranks alike,
+    unless it says otherwise.
     """
 
     _placeholder: nn.Parameter
@@ -42,7 +43,7 @@ class DistributedModule(nn.Module):
         timeout_s: float = 600.0,
         bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
-        """``package`` is the folder that ``autopart compile`` wrote. ``seed`` is dropout's; ``timeout_s`` how long a rank waits for another."""
+        """``package`` is the folder that ``autopart compile`` wrote, ``seed`` dropout's; a rank waits ``timeout_s`` for another."""
         super().__init__()
         self._package = package if isinstance(package, Package) else read_package(package)
         sums = gradient_sums(self._package.program.stages)
@@ -54,8 +55,8 @@ class DistributedModule(nn.Module):
         object.__setattr__(self, "_placeholder", nn.Parameter(torch.empty(0, device=self._world.device)))
         object.__setattr__(self, "_tree", self._grown())
         # The tree's tables are this module's own: names are the model's, without a prefix.
-        self._parameters, self._buffers, self._modules = self._tree._parameters, self._tree._buffers, self._tree._modules
-        self._non_persistent_buffers_set = self._tree._non_persistent_buffers_set
+        for table in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
+            setattr(self, table, getattr(self._tree, table))
         self._executor = self._make_executor(sums, bucket_bytes)
         self._load_constants()
 
@@ -105,7 +106,7 @@ class DistributedModule(nn.Module):
         return norm
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """This rank's parameters. A rank without any yields one empty placeholder, so that an optimizer can be made everywhere."""
+        """The parameters of this rank. A rank without any yields one empty placeholder, so that an optimizer can be made everywhere."""
         found = list(super().parameters(recurse))
         yield from found or [self._placeholder]
 
@@ -142,7 +143,7 @@ class DistributedModule(nn.Module):
     def full_state_dict(self) -> dict[str, Tensor]:
         """The unsplit model's state dict on process 0, empty elsewhere."""
         held = self._held()
-        rows = (*self._package.parameters, *(b for b in self._package.buffers if b.persistent))
+        rows: Rows = (*self._package.parameters, *(b for b in self._package.buffers if b.persistent))
         return weights.gather(self._package, self._world, rows, held.get)
 
     def full_gradients(self) -> dict[str, Tensor]:

@@ -15,9 +15,14 @@ def part(tensor: Tensor, placement: Shard, rows: int, start: int, count: int) ->
     if count == rows:
         return tensor
     dim = placement.dim % tensor.dim()
-    split = tensor.unflatten(dim, (placement.outer, -1))
+    split = opened(tensor, dim, placement.outer)
     inner = split.shape[dim + 1] // rows
     return split.narrow(dim + 1, start * inner, count * inner).flatten(dim, dim + 1)
+
+
+def opened(tensor: Tensor, dim: int, outer: int) -> Tensor:
+    """``dim`` as [outer, rows and inner]."""
+    return tensor.reshape(*tensor.shape[:dim], outer, -1, *tensor.shape[dim + 1 :])
 
 
 def joined(parts: Sequence[Tensor], placement: Shard) -> Tensor:
@@ -25,4 +30,4 @@ def joined(parts: Sequence[Tensor], placement: Shard) -> Tensor:
     if len(parts) == 1:
         return parts[0]
     dim = placement.dim % parts[0].dim()
-    return torch.cat([part.unflatten(dim, (placement.outer, -1)) for part in parts], dim + 1).flatten(dim, dim + 1)
+    return torch.cat([opened(part, dim, placement.outer) for part in parts], dim + 1).flatten(dim, dim + 1)

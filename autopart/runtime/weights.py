@@ -16,6 +16,7 @@ from autopart.runtime.package import Package
 from autopart.runtime.tree import torch_dtype
 from autopart.runtime.world import World, failing_as
 
+Rows = tuple[Parameter | Buffer, ...]
 SHOWN = 8  # names in a message
 
 
@@ -25,7 +26,8 @@ def load(package: Package, held: Mapping[str, Tensor], state: Mapping[str, Tenso
     missing = [name for name, names in wanted.items() if not any(n in state for n in names)]
     known = {name for names in wanted.values() for name in names}
     sources = {name: next(n for n in names if n in state) for name, names in wanted.items() if name not in missing}
-    shapes = {row.name: row.value.shape_at(1) for row in (*package.parameters, *package.buffers)}
+    rows: Rows = (*package.parameters, *package.buffers)
+    shapes = {row.name: row.value.shape_at(1) for row in rows}
     wrong = [
         f"{name} is {tuple(state[source].shape)}, the plan has {shapes[name]}"
         for name, source in sources.items()
@@ -72,9 +74,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Tensor]:
     return state
 
 
-def gather(
-    package: Package, world: World, rows: tuple[Parameter | Buffer, ...], tensor_of: Callable[[str], Tensor | None]
-) -> dict[str, Tensor]:
+def gather(package: Package, world: World, rows: Rows, tensor_of: Callable[[str], Tensor | None]) -> dict[str, Tensor]:
     """Whole tensors by name on process 0 (elsewhere nothing), each from the first rank that holds it; None is left out."""
     present = _present(package, world, rows, tensor_of)
     found: dict[str, Tensor] = {}
@@ -108,9 +108,7 @@ def _to_first(world: World, row: Parameter | Buffer, owner: int, tensor: Tensor 
     return None
 
 
-def _present(
-    package: Package, world: World, rows: tuple[Parameter | Buffer, ...], tensor_of: Callable[[str], Tensor | None]
-) -> list[bool]:
+def _present(package: Package, world: World, rows: Rows, tensor_of: Callable[[str], Tensor | None]) -> list[bool]:
     """Which rows have a tensor on their first rank."""
     mine = [package.ranks_holding(row.name)[0] == world.rank and tensor_of(row.name) is not None for row in rows]
     mask = torch.tensor(mine, dtype=torch.int32, device=world.wire)

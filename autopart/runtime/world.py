@@ -25,7 +25,7 @@ Ranks = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """This process: its rank in the plan, the processes of all ranks, its device, and where messages lie (CPU under gloo)."""
+    """The place of this process: its rank in the plan, the processes of all ranks, its device, and where messages lie (CPU under gloo)."""
 
     rank: int
     process_of: Mapping[int, int]
@@ -68,8 +68,7 @@ def join(program: Program, ranks: int, groups: Sequence[Ranks], *, backend: str 
     timeout = timedelta(seconds=timeout_s)
 
     def group(processes: list[int]) -> dist.ProcessGroup:
-        made = dist.new_group(processes, timeout=timeout)
-        assert made is not None
+        made: dist.ProcessGroup = dist.new_group(processes, timeout=timeout)
         return made  # a process outside of the group gets a placeholder that it never uses
 
     with failing_as(f"rank {rank} set up its process groups"):
@@ -104,7 +103,9 @@ def _initialise(program: Program, backend: str | None, timeout_s: float) -> None
             f"the plan uses {len(program.actions)} ranks, this process is alone",
             remedy="Start it with torchrun, one process for each rank, or with `autopart run`.",
         )
-    store = dist.FileStore(str(Path(tempfile.mkdtemp(prefix="autopart-")) / "store"), 1)
+    store = torch.distributed.FileStore(  # type: ignore[attr-defined]
+        str(Path(tempfile.mkdtemp(prefix="autopart-")) / "store"), 1
+    )
     dist.init_process_group(chosen, store=store, rank=0, world_size=1, timeout=timeout)
 
 
