@@ -162,7 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no public name
 
 
 def _plan_parser(commands: Subparsers) -> None:

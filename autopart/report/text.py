@@ -69,9 +69,8 @@ def _estimate(plan: Plan) -> str:
     estimate = plan.estimate
     if estimate is None:
         return "not priced yet: `autopart price` does it"
-    lines = [
-        f"step {format_seconds(estimate.step_time_s)} simulated; no execution of it beats {format_seconds(estimate.schedule_bound_s)}"
-    ]
+    step, bound = format_seconds(estimate.step_time_s), format_seconds(estimate.schedule_bound_s)
+    lines = [f"step {step} simulated; no execution of it beats {bound}"]
     formula = f"formula {format_seconds(estimate.formula_s)}"
     if estimate.gap == estimate.gap:
         formula += (
