@@ -4,8 +4,9 @@
     s.t. sum_P usage_P,g x_P - e_g <= devices_g   for every group g      (price_g >= 0 is minus its dual)
          sum_P x_P = 1,  x, e >= 0
 
-P ranges over all pipelines of the allowed columns; the dynamic program of ``paths`` finds the one of least reduced cost. Its value at
-any price >= 0, less price * devices, bounds every feasible pipeline from below (Lagrange): no solver's word is needed for it.
+P ranges over all pipelines of the allowed columns; the dynamic program of ``paths`` finds the one of least reduced cost.
+Its value at any price >= 0, less price * devices, bounds every feasible pipeline from below (Lagrange): no solver's word is
+needed for it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Path:
 @dataclass(frozen=True, eq=False)
 class Bound:
     """``value_s``: no feasible pipeline has a smaller sum of stage times; infinite if none fits even without a device limit.
-    ``price`` attains it, ``cost`` and ``tables`` belong to that price."""
+    ``price`` attains it, ``cost`` and ``tables`` belong to that price.
+    """
 
     value_s: float
     price: Array
@@ -67,7 +69,7 @@ def relax(
 ) -> Bound:
     """Bound of the allowed columns. Stops when it reaches ``enough_s`` or is within ``tolerance_s`` of the best.
 
-    ``price`` and ``paths`` (of these columns) are where to start; ``scale`` is a cost that exceeds any pipeline's; ``check`` may raise.
+    ``price`` and ``paths`` (of these columns) are where to start; ``scale`` exceeds any pipeline's cost; ``check`` may raise.
     """
     master = _make_master(chain, scale)
     for path in paths:

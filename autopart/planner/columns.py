@@ -22,7 +22,8 @@ FOREVER = np.iinfo(np.int64).max  # deadline of a stage that fits at every posit
 @dataclass(frozen=True, eq=False)
 class Shapes:
     """Intervals up to what the costs can tell apart. ``of[i, j]`` is the shape of [i, j), -1 if j <= i;
-    ``start`` and ``stop`` are of its leftmost interval; ``first`` and ``last`` the runs it begins and ends in."""
+    ``start`` and ``stop`` are of its leftmost interval; ``first`` and ``last`` the runs it begins and ends in.
+    """
 
     runs: tuple[tuple[int, int], ...]
     of: Ints
@@ -96,7 +97,7 @@ def find_runs(problem: Problem, setting: Setting) -> tuple[tuple[int, int], ...]
             and not {block, block - 1} & tied
             and bool(same_block[block - 1])
             and bool(same_boundary[start : block + 1].all())
-            and 0 < start  # boundaries 0 and n cost nothing: no run of several blocks may touch them
+            and start > 0  # boundaries 0 and n cost nothing: no run of several blocks may touch them
             and block + 1 < problem.blocks
         )
         if not joins:
@@ -106,7 +107,8 @@ def find_runs(problem: Problem, setting: Setting) -> tuple[tuple[int, int], ...]
 
 
 def _equal_neighbours(costs: Array) -> NDArray[np.bool_]:
-    equal: NDArray[np.bool_] = np.all(np.isclose(costs[:, 1:], costs[:, :-1], rtol=1e-12, atol=0.0), axis=0)
+    left, right = costs[:, :-1], costs[:, 1:]
+    equal: NDArray[np.bool_] = np.all(np.abs(left - right) <= 1e-12 * np.abs(right), axis=0)
     return equal
 
 
@@ -175,17 +177,20 @@ def _interval_sums(costs: Array, start: Ints, stop: Ints) -> Array:
 
 
 def _interval_maxima(costs: Array, start: Ints, stop: Ints) -> Array:
-    found = np.empty((costs.shape[0], len(start)))
-    for i in np.unique(start):
-        here = start == i
-        found[:, here] = np.maximum.accumulate(costs[:, i:], axis=1)[:, stop[here] - i - 1]
+    """``start`` ascends."""
+    found = np.zeros((costs.shape[0], len(start)))
+    if not costs.any():
+        return found
+    firsts, begins = np.unique(start, return_index=True)
+    for i, begin, end in zip(firsts, begins, [*begins[1:], len(start)], strict=True):
+        found[:, begin:end] = np.maximum.accumulate(costs[:, i:], axis=1)[:, stop[begin:end] - i - 1]
     return found
 
 
 def _counts_that_fit(capacity: Array, once: Array, each: Array, most: int) -> Ints:
-    """Largest count <= most with once + count * each <= capacity, by this very inequality and not its rounded quotient; 0 if none."""
+    """Largest count <= most with once + count * each <= capacity (this very inequality, not its rounded quotient); 0 if none."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        quotient = np.where(each > 0, (capacity - once) / each, np.inf)
+        quotient = np.where(each > 0, (capacity - once) / each, np.where(once <= capacity, np.inf, 0.0))
     count = np.clip(np.nan_to_num(np.floor(quotient), posinf=most), 0, most)
     count = np.where((count < most) & (once + (count + 1) * each <= capacity), count + 1, count)
     count = np.where(once + count * each <= capacity, count, count - 1)
@@ -195,8 +200,9 @@ def _counts_that_fit(capacity: Array, once: Array, each: Array, most: int) -> In
 def _round_up_deadlines(deadline: Ints, chain: Chain) -> Ints:
     """A deadline past the last position that the shape can have never binds."""
     reach = np.minimum(chain.blocks - chain.shapes.stop + 1, chain.limit)
-    rounded: Ints = np.where(deadline >= reach[:, None], FOREVER, deadline)
-    return np.where(deadline > 0, rounded, 0)
+    rounded = np.where(deadline >= reach[:, None], FOREVER, deadline)
+    possible: Ints = np.where(deadline > 0, rounded, 0)
+    return possible
 
 
 def _dominated(time: Array, sync: Array, deadline: Ints, fits: NDArray[np.bool_], usage: Ints) -> NDArray[np.bool_]:

@@ -26,21 +26,23 @@ Constraints
                                after_r = later_{r+1} + sum {z_c : c anchored, begins in r} stages follow the run's floats
     (7) levels      z_c <= bound_c v_i for the level i of t_c; v_{i+1} <= v_i; likewise w
 
-A solution of (1)-(6) is a pipeline: a run holds at most one stage that enters from the left (2), then floats, then at most one that
-leaves, and they fill it (1). An anchored stage that ends in r is followed by just the stages counted by later_r, hence (5).
+A solution of (1)-(6) is a pipeline: a run holds at most one stage that enters from the left (2), then floats, then at most one
+that leaves, and they fill it (1). An anchored stage that ends in r is followed by just the stages counted by later_r, hence (5).
 A run's floats may be put in any order, since its blocks are identical; by falling deadline from the left is best, and the k-th
 from the right sits at after_r + k, hence (6). Identical blocks thus cost one integer per length, not one binary per interval.
 
 One program over all columns is too large and its linear relaxation too weak, because of the maxima. ``search`` splits the plans
-into boxes by (setting, max t, max s), bounds each by a linear program over whole pipelines (``bounds``), drops the columns that no
-plan better than the incumbent can use, and gives what is left to the integer program here. Coefficients are rounded down, so
-that the program's bound is a bound; the pipelines that it finds are priced again, exactly.
+into boxes by (setting, max t, max s), bounds each by a linear program over whole pipelines (``bounds``), drops the columns that
+no plan better than the incumbent can use, and gives what is left to the integer program here. Coefficients are rounded down,
+so that the program's bound is a bound; the pipelines that it finds are priced again, exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +50,7 @@ from ortools.sat.python import cp_model
 
 from autopart.planner.columns import FOREVER, Chain, Columns, Ints
 from autopart.planner.problem import Array, Problem, Solution
-from autopart.planner.search import Floors, Leaf, branch_and_bound
+from autopart.planner.search import Floors, Leaf, branch_and_bound, silent
 
 LEVELS = 40
 
@@ -67,11 +69,7 @@ def solve(
 
     ``progress(incumbent_s, bound_s, elapsed_s)`` is called as they improve. What ends by its gap is the same every time.
     """
-    return branch_and_bound(problem, solve_leaf, gap=max(gap, 1e-9), time_limit_s=time_limit_s, progress=progress or _silent)
-
-
-def _silent(_incumbent_s: float, _bound_s: float, _elapsed_s: float) -> None:
-    return
+    return branch_and_bound(problem, solve_leaf, gap=max(gap, 1e-9), time_limit_s=time_limit_s, progress=progress or silent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +124,7 @@ def solve_leaf(
         model.add(objective <= int((cutoff_s - base_s) / unit_s) + 1)
     model.minimize(objective)
     solver = _make_solver(slack_s / unit_s, effort_s, time_s)
-    status = solver.solve(model)
+    status = _run(solver, model)
     if status == cp_model.INFEASIBLE:
         return Leaf(cutoff_s, empty=True)
     assert status in (cp_model.OPTIMAL, cp_model.FEASIBLE, cp_model.UNKNOWN), solver.status_name(status)
@@ -144,11 +142,23 @@ def _make_solver(slack: float, effort_s: float, time_s: float) -> cp_model.CpSol
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
     solver.parameters.cp_model_presolve = False  # OR-tools 9.15 can presolve the optimum away (google/or-tools#5274, #5293)
+    solver.parameters.linearization_level = 2
     solver.parameters.absolute_gap_limit = float(int(slack))
     solver.parameters.max_deterministic_time = effort_s
     solver.parameters.max_time_in_seconds = max(time_s, 0.01)
-    solver.parameters.catch_sigint_signal = False  # Python raises KeyboardInterrupt once the leaf returns
+    solver.parameters.catch_sigint_signal = False
     return solver
+
+
+def _run(solver: cp_model.CpSolver, model: cp_model.CpModel) -> cp_model.CpSolverStatus:
+    """Solve beside the main thread, which so hears of Ctrl-C at once."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        running = pool.submit(solver.solve, model)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            solver.stop_search()
+            raise
 
 
 def _make_uses(model: cp_model.CpModel, chain: Chain, columns: Columns) -> _Uses:
@@ -199,7 +209,7 @@ def stages_later(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
 
 
 def anchored_deadlines(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
-    """(5) A stage across runs has few enough stages behind it. A run of one block has one float at most: it obeys the same row."""
+    """(5) A stage across runs has few enough stages behind it. So has the float of a run of one block: there is one at most."""
     shapes, limit = chain.shapes, chain.limit
     floating, last = shapes.floats[columns.shape], shapes.last[columns.shape]
     rows: list[Row] = []
@@ -250,7 +260,7 @@ def levels(model: cp_model.CpModel, uses: _Uses, costs: Array, floor: float, wei
     exact = len(values) <= LEVELS
     kept = values if exact else values[np.linspace(0, len(values) - 1, LEVELS).astype(np.int64)]
     reached = [model.new_bool_var("") for _ in kept]
-    for lower, higher in zip(reached, reached[1:], strict=False):
+    for lower, higher in pairwise(reached):
         model.add_implication(higher, lower)
     level = np.searchsorted(kept, costs, side="right") - 1
     for c in np.flatnonzero((costs > floor) & (level >= 0)):

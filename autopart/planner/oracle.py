@@ -5,6 +5,8 @@ Plain Python on purpose, and nothing of the solver's: it shares no code with wha
 
 from __future__ import annotations
 
+from functools import cache
+
 from autopart.planner.problem import Candidate, Choice, Option, Problem, Setting, Tie
 
 
@@ -16,7 +18,7 @@ def best(problem: Problem) -> Candidate | None:
 
 
 def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float | None:
-    """The step of a pipeline by the formula; None if it is not one: blocks left over, devices, memory or number of stages exceeded."""
+    """The step of a pipeline by the formula; None if it is not one: it leaves blocks, or exceeds devices, memory or stages."""
     chosen = problem.settings[setting]
     ends = [0] + [choice.stop for choice in choices]
     starts = [choice.start for choice in choices] + [problem.blocks]
@@ -61,6 +63,15 @@ def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
     setting = problem.settings[index]
     incumbent: list[Candidate] = []
 
+    @cache
+    def price(number: int, start: int, stop: int) -> tuple[float, float]:
+        option = setting.options[number]
+        return stage_time_s(option, start, stop, problem.blocks), sum(float(s) for s in option.sync_s[start:stop])
+
+    @cache
+    def allowed(number: int, start: int, stop: int, position: int) -> bool:
+        return fits(setting.options[number], start, stop, position, setting, problem.ties)
+
     def extend(tail: tuple[Choice, ...], left: tuple[int, ...], total: float, slowest: float, sync: float) -> None:
         step = total + (setting.microbatches - 1) * slowest + sync
         if incumbent and step >= incumbent[0].step_s:
@@ -73,10 +84,9 @@ def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
         for start in range(stop):
             for number, option in enumerate(setting.options):
                 rest = tuple(have - use for have, use in zip(left, option.usage, strict=True))
-                if min(rest) < 0 or not fits(option, start, stop, len(tail) + 1, setting, problem.ties):
+                if min(rest) < 0 or not allowed(number, start, stop, len(tail) + 1):
                     continue
-                time = stage_time_s(option, start, stop, problem.blocks)
-                own_sync = sum(float(s) for s in option.sync_s[start:stop])
+                time, own_sync = price(number, start, stop)
                 extend((Choice(start, stop, number), *tail), rest, total + time, max(slowest, time), max(sync, own_sync))
 
     extend((), problem.devices, 0.0, 0.0, 0.0)

@@ -17,7 +17,8 @@ from autopart.planner.problem import Array
 @dataclass(frozen=True, eq=False)
 class Levels:
     """Positions 1 .. count - 1 one by one, level ``count`` for all from there on. With a pinned number of stages, ``count`` is
-    that number and exact; ``deadlines`` is how many levels the columns can tell apart."""
+    that number and exact; ``deadlines`` is how many levels the columns can tell apart.
+    """
 
     count: int
     deadlines: int
@@ -27,7 +28,8 @@ class Levels:
 @dataclass(frozen=True, eq=False)
 class Tables:
     """``stage[l, i, j]``: cheapest stage [i, j) that fits at level l + 1. ``suffix[p, i]``: cheapest way to cut [i, n) into p
-    stages (the last row: into that many or more, unless pinned)."""
+    stages (the last row: into that many or more, unless pinned).
+    """
 
     levels: Levels
     stage: Array
@@ -110,10 +112,9 @@ def through(chain: Chain, columns: Columns, cost: Array, tables: Tables) -> Arra
     """For every column, the cost of the cheapest pipeline that uses it."""
     prefix = _prefix_costs(chain, tables)
     levels, suffix = tables.levels, tables.suffix
-    if levels.pinned:
-        rest = suffix[:-1]
-    else:
-        rest = np.concatenate((suffix[:-2], np.minimum(suffix[-2:-1], suffix[-1:])))
+    rest = suffix[:-1].copy()  # after a stage at position p, row p - 1
+    if not levels.pinned:
+        rest[-1] = np.minimum(suffix[-2], suffix[-1])
     best = np.full((levels.deadlines, len(chain.shapes.start)), np.inf)
     i, j = np.nonzero(chain.shapes.of >= 0)
     shape = chain.shapes.of[i, j]

@@ -20,6 +20,8 @@ from autopart.planner.paths import through
 from autopart.planner.problem import Array, Candidate, Choice, Problem, Solution
 
 CANDIDATES = 8
+NEAR = 1.15  # the formula overestimates 1F1B by so much where there are about as many microbatches as stages
+ROUGH = 0.05  # gap of the search for candidates beside the incumbent
 SMALL = 300  # columns that go to the integer program at once
 EFFORT = 0.5  # deterministic seconds of an integer program's first attempt
 LARGE = 1500  # columns that it is spared, as long as the box can be split
@@ -37,8 +39,9 @@ class Floors:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """What the integer program says of a box: a bound, the pipeline it found; whether there is none below the cutoff, whether what
-    it found is the best, and whether its maxima were exact."""
+    """What the integer program says of a box: a bound; the pipeline that it found, if any; whether there is none below the
+    cutoff, whether what it found is the best, and whether its maxima were exact.
+    """
 
     bound_s: float
     stages: Stages | None = None
@@ -74,7 +77,8 @@ class Root:
 @dataclass(frozen=True, eq=False)
 class Box:
     """Pipelines of ``columns`` with max t in (over.time_s, ...] and max s in (over.sync_s, ...]; all cost at least ``bound_s``.
-    ``price`` and ``paths`` are where its linear program starts; ``attempts`` of the integer program ran out of effort."""
+    ``price`` and ``paths`` are where its linear program starts; ``attempts`` of the integer program ran out of effort.
+    """
 
     setting: int
     bound_s: float
@@ -85,7 +89,7 @@ class Box:
     attempts: int = 0
 
 
-class _TimeUp(Exception):
+class _TimeUpError(Exception):
     pass
 
 
@@ -106,6 +110,7 @@ class _Search:
     closed_s: float = float("inf")  # smallest bound of what was closed or dropped
     found: dict[object, Candidate] = field(default_factory=dict)
     best_s: float = float("inf")
+    proof: str = ""
 
     @property
     def cutoff_s(self) -> float:
@@ -122,7 +127,7 @@ class _Search:
 
     def check(self) -> None:
         if self.remaining_s() <= 0:
-            raise _TimeUp
+            raise _TimeUpError
 
     def close(self, bound_s: float) -> None:
         self.closed_s = min(self.closed_s, bound_s)
@@ -148,17 +153,30 @@ def branch_and_bound(
     search.pushed = len(problem.settings)
     try:
         _run(search)
-        proof = "gap" if search.found else "infeasible"
-    except _TimeUp:
-        proof = "time limit"
+        search.proof = "gap" if search.found else "infeasible"
+        _look_elsewhere(search)
+    except _TimeUpError:
+        search.proof = search.proof or "time limit"
     except KeyboardInterrupt:
-        proof = "interrupted"
-    return Solution(_ranked(search), search.bound_s, proof)
+        search.proof = search.proof or "interrupted"
+    return Solution(_ranked(search), search.bound_s, search.proof)
+
+
+def _look_elsewhere(search: _Search) -> None:
+    """A rough best pipeline of every setting that has none within ``NEAR`` of the incumbent: the formula is not the last word."""
+    near_s = NEAR * search.best_s
+    seen = {candidate.setting for candidate in search.found.values() if candidate.step_s <= near_s}
+    for index in sorted(search.roots.keys() - seen):
+        side = _Search(search.problem, search.solve_leaf, ROUGH, search.started, search.time_limit_s, silent, search.roots)
+        side.best_s = near_s / (1 - ROUGH)
+        side.heap = [(0.0, 0, index, None)]
+        _run(side)
+        search.found |= side.found
 
 
 def _run(search: _Search) -> None:
     while search.heap:
-        bound_s, age, setting, box = search.heap[0]
+        bound_s, _, setting, box = search.heap[0]
         if bound_s >= search.cutoff_s:
             return
         search.check()
@@ -171,7 +189,13 @@ def _run(search: _Search) -> None:
         search.progress(search.best_s, search.bound_s, time.monotonic() - search.started)
 
 
+def silent(_incumbent_s: float, _bound_s: float, _elapsed_s: float) -> None:
+    return
+
+
 def _make_root(search: _Search, index: int) -> Box | None:
+    if index in search.roots:
+        return _root_box(index, search.roots[index])
     setting = search.problem.settings[index]
     chain = make_chain(search.problem, setting)
     columns = make_columns(search.problem, setting, chain)
@@ -179,7 +203,11 @@ def _make_root(search: _Search, index: int) -> Box | None:
         return None
     ceiling_s = 2 * ((chain.limit + chain.microbatches - 1) * float(columns.time_s.max()) + float(columns.sync_s.max()))
     search.roots[index] = Root(chain, columns, max(ceiling_s, 1e-300))
-    return Box(index, 0.0, columns, Floors(-1.0, -1.0), np.zeros(len(chain.devices)))
+    return _root_box(index, search.roots[index])
+
+
+def _root_box(index: int, root: Root) -> Box:
+    return Box(index, 0.0, root.columns, Floors(-1.0, -1.0), np.zeros(len(root.chain.devices)))
 
 
 def _examine(search: _Search, box: Box) -> None:

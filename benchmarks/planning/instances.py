@@ -52,14 +52,15 @@ def transformer(
     layers: int, width: int, tokens: int, vocabulary: int, *, unlike: float = 0.0, halves: bool = False
 ) -> tuple[Layer, ...]:
     """Embedding, equal layers, head. ``unlike``: relative spread of the layers' sizes, each then a kind of its own;
-    ``halves``: attention and MLP are blocks of their own."""
+    ``halves``: attention and MLP are blocks of their own.
+    """
     rng = np.random.default_rng(layers)
     table = float(vocabulary) * width
     state = 4.0 * tokens * width
     found = [Layer(0, table, 0.1 * tokens * width, state, state)]
     for index in range(layers):
         scale = 1.0 + unlike * float(rng.uniform(-1, 1))
-        whole = (12.0 * width**2 * scale, 24.0 * tokens * width**2 * scale + 4.0 * tokens**2 * width, 17 * state * scale)
+        whole = (12.0 * width**2 * scale, 24.0 * tokens * width**2 * scale + 4.0 * tokens**2 * width, 8 * state * scale)
         parts = ((1 / 3, 1), (2 / 3, 2)) if halves else ((1.0, 1),)
         for share, kind in parts:
             found.append(Layer(10 + index if unlike else kind, whole[0] * share, whole[1] * share, whole[2] * share, state))
@@ -100,13 +101,14 @@ def _paired_parts(groups: Sequence[Hardware], samples: int) -> Iterator[tuple[Pa
             for second in _counts(groups[b].devices):
                 speed = first * groups[a].flops, second * groups[b].flops
                 fair = round(samples * speed[0] / sum(speed))
-                for mine in sorted({fair, fair - max(1, fair // 8)}):
+                for mine in sorted({fair + k * max(1, fair // 8) for k in range(-2, 2)}):
                     if mine >= first and samples - mine >= second and max(first, second) <= 4 * min(first, second):
                         yield (Part(a, _even(mine, first)), Part(b, _even(samples - mine, second)))
 
 
 def _counts(devices: int) -> list[int]:
-    return [2**k for k in range(devices.bit_length()) if 2**k <= devices]
+    """Every count of a small group, powers of two of a large one."""
+    return list(range(1, devices + 1)) if devices <= 8 else [2**k for k in range(devices.bit_length()) if 2**k <= devices]
 
 
 def _even(samples: int, count: int) -> tuple[int, ...]:
@@ -151,7 +153,7 @@ def instances() -> Iterator[tuple[str, Problem]]:
     uneven = transformer(28, 1024, 1024, 50257, unlike=0.5)
     yield "30 unlike blocks, 8 devices of 3 groups", make_problem(uneven, small, 64, counts, tied=True)
     large = (Hardware(64, 400e12, 74e9, 25e9), Hardware(64, 140e12, 74e9, 12e9))
-    many = (4, 8, 16, 32, 64)
+    many = (16, 32, 64, 128, 256)
     llama = transformer(80, 8192, 4096, 128256)
     yield "80 layers, 64 H100 + 64 A100", make_problem(llama, large, 1024, many, tied=False)
     halved = transformer(80, 8192, 4096, 128256, halves=True)
@@ -161,7 +163,7 @@ def instances() -> Iterator[tuple[str, Problem]]:
     huge = (Hardware(2048, 400e12, 74e9, 25e9), Hardware(1024, 140e12, 74e9, 12e9), Hardware(1024, 60e12, 30e9, 3e9))
     yield (
         "126 layers, 4096 devices of 3 groups",
-        make_problem(transformer(126, 16384, 4096, 128256), huge, 2048, (8, 16, 32, 64, 128, 256), tied=False),
+        make_problem(transformer(126, 8192, 4096, 128256), huge, 4096, (8, 16, 32, 64, 128, 256), tied=False),
     )
 
 
