@@ -8,7 +8,7 @@ from functools import cached_property
 
 from autopart.blocks.layout import Layout, layouts
 from autopart.ir.analysis import argument, differentiable, inputs_only, once, packet
-from autopart.ir.graph import Argument, Graph, Op, Ref, Size, Value
+from autopart.ir.graph import Argument, GlobalSize, Graph, Op, Ref, Size, Value
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class Call:
         """A list of sizes, evaluated at the batch."""
         arg = argument(self.op, position, name)
         items = arg if isinstance(arg, tuple) else (arg,)
-        return tuple(item.at(self.batch) if isinstance(item, Size) else item for item in items if isinstance(item, int | Size))
+        sizes = [item for item in items if isinstance(item, int | Size | GlobalSize)]
+        return tuple(size if isinstance(size, int) else size.at(self.batch) for size in sizes)
 
     def shape(self, value: Value) -> tuple[int, ...]:
         return value.shape_at(self.batch)

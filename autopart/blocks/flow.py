@@ -86,8 +86,8 @@ def stage_buffers(blocks: Blocks, start: int, stop: int) -> tuple[str, ...]:
 
 
 def stage_inputs(blocks: Blocks, start: int, stop: int) -> tuple[str, ...]:
-    """Graph inputs that the stage needs, also through inputs-only ops and the prologue."""
-    needed = _needed(blocks, start, stop).names
+    """Inputs of the model that the stage needs, also through inputs-only ops and the prologue; no statistics."""
+    needed = _needed(blocks, start, stop).names - set(blocks.sharded.statistics)
     return tuple(source.value.name for source in blocks.sharded.graph.inputs if source.value.name in needed)
 
 

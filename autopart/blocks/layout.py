@@ -14,7 +14,7 @@ from itertools import pairwise
 from math import prod
 
 from autopart.ir.analysis import INERT_WITHOUT_TRAINING, argument, is_random, once, packet
-from autopart.ir.graph import Argument, Graph, Op, Ref, Size, Value
+from autopart.ir.graph import Argument, GlobalSize, Graph, Op, Ref, Size, Value
 
 BATCH = 11  # samples at which strides are compared; no size of a model divides or equals it by accident
 Shape = tuple[int, ...]
@@ -45,8 +45,8 @@ def layouts(graph: Graph) -> Mapping[str, Layout]:
     made = {value.name for op in graph.ops for value in op.outputs}
     found = {name: _fresh(value) for name, value in graph.values.items() if name not in made}
     for op in graph.ops:
-        for value in op.outputs:
-            found[value.name] = _layout(op, value, found)
+        for index, value in enumerate(op.outputs):
+            found[value.name] = _layout(op, index, value, found)
     return found
 
 
@@ -55,8 +55,10 @@ def _fresh(value: Value) -> Layout:
     return Layout(value.name, shape, dense(shape))
 
 
-def _layout(op: Op, value: Value, known: Mapping[str, Layout]) -> Layout:
+def _layout(op: Op, index: int, value: Value, known: Mapping[str, Layout]) -> Layout:
     source = op.args[0] if op.args else None
+    if packet(op) == "broadcast_tensors" and isinstance(source, tuple):
+        source = source[index]
     if not isinstance(source, Ref) or source.name not in known:
         return _fresh(value)
     old, shape, name = known[source.name], value.shape_at(BATCH), packet(op)
@@ -68,10 +70,15 @@ def _layout(op: Op, value: Value, known: Mapping[str, Layout]) -> Layout:
     strides = VIEWED[name](op, old, shape) if name in VIEWED else None
     if strides is not None:
         return Layout(old.storage, shape, strides)
-    keeps_order = shape == old.shape and name not in ("reshape", "clone") and _is_dense(old)
+    keeps_order = shape == old.shape and name not in CONTIGUOUS and _is_dense(old)
     return Layout(value.name, shape, old.strides) if keeps_order else _fresh(value)
 
 
+# Results that are contiguous whatever the inputs; an elementwise op keeps the order of its first input.
+CONTIGUOUS = frozenset(
+    """reshape clone linear matmul mm bmm addmm einsum layer_norm rms_norm group_norm softmax log_softmax cumsum conv1d conv2d
+    conv3d index_select embedding fft_rfft fft_irfft""".split()  # noqa: SIM905
+)
 SAME = frozenset(("detach", "alias", "lift_fresh", "positive", "resolve_conj", "resolve_neg", "conj"))
 CASTS = frozenset(("to", "type_as", "_to_copy", "contiguous"))
 
@@ -162,7 +169,7 @@ VIEWED: Mapping[str, Callable[[Op, Layout, Shape], Strides | None]] = {
     "movedim": _moved,
     "unsqueeze": _unsqueezed,
     "squeeze": _squeezed,
-    **dict.fromkeys(("expand", "expand_as", "broadcast_to"), _expanded),
+    **dict.fromkeys(("expand", "expand_as", "broadcast_to", "broadcast_tensors"), _expanded),
     "slice": _sliced,
     **dict.fromkeys(("narrow", "split", "split_with_sizes", "chunk", "tensor_split"), _as_before),
     **dict.fromkeys(("select", "unbind"), _selected),
@@ -178,7 +185,7 @@ def _dim(op: Op, position: int, name: str, rank: int) -> int:
 
 def _ints(arg: Argument) -> tuple[int, ...]:
     items = arg if isinstance(arg, tuple) else (arg,)
-    return tuple(item.at(BATCH) if isinstance(item, Size) else item for item in items if isinstance(item, int | Size))
+    return tuple(item if isinstance(item, int) else item.at(BATCH) for item in items if isinstance(item, int | Size | GlobalSize))
 
 
 def dense(shape: Shape) -> Strides:

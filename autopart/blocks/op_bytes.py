@@ -132,17 +132,16 @@ def log_probabilities(call: Call) -> int:
     return call.nbytes(call.tensors[0])
 
 
-def bags(call: Call) -> int:
-    """Offsets and sizes of the bags, the bag of every index; of a maximum also its place."""
-    indices = call.at(1, "indices")
-    return INT64 * (3 * call.shape(call.outputs[0])[0] + (call.count(indices) if indices else 0))
+# Numbers kept by time step, layer and element of the state, beside input and output: gates, cells; oneDNN's are measured.
+KEPT_STATES = {"lstm": 6, "gru": 5, "rnn_tanh": 0, "rnn_relu": 0}
+KEPT_STATES_CPU = {"lstm": 16, "gru": 6, "rnn_tanh": 0, "rnn_relu": 0}
 
 
 def recurrent(call: Call) -> int:
     """By time step and layer: gates and states."""
     data, hidden = call.tensors[0], call.outputs[-1]
     layers, _, width = (1, 1, 1, *call.shape(hidden))[-3:]
-    states = {"lstm": 6, "gru": 5}.get(call.packet, 1)
+    states = (KEPT_STATES if call.fused else KEPT_STATES_CPU)[call.packet]
     steps = call.count(data) // max(1, call.shape(data)[-1])
     return DTYPE_BYTES[data.dtype] * steps * layers * width * states
 
@@ -172,15 +171,18 @@ def whole(call: Call, value: Value) -> bool:
 
 
 def flash(call: Call) -> bool:
-    """Whether scores are never written to memory: on an accelerator always, on a CPU without dropout."""
-    return call.fused or not call.literal(4, "dropout_p", 0.0)
+    """Whether scores are never written to memory: not on a CPU with dropout, or where the mask wants a gradient."""
+    plain = not call.literal(4, "dropout_p", 0.0) and not any(call.has_gradient(mask) for mask in call.tensors[3:])
+    return call.fused or plain
 
 
 def attention_kept(call: Call) -> int:
-    """A log-sum for every row; without the flash kernel scaled copies of the inputs and three matrices of scores."""
-    query, key, value = call.tensors[0], call.tensors[min(1, len(call.tensors) - 1)], call.tensors[min(2, len(call.tensors) - 1)]
+    """A log-sum for every row, the mask as numbers; without the flash kernel scaled copies and one or three matrices of scores."""
+    query, key, value = (call.tensors * 3)[:3] if len(call.tensors) < 3 else call.tensors[:3]
     *heads, rows, _ = call.shape(query)
     if flash(call):
-        return FLOAT32 * prod(heads) * rows
+        masks = sum(call.count(mask) for mask in call.tensors[3:] if not mask.floating)
+        return FLOAT32 * prod(heads) * rows + DTYPE_BYTES[query.dtype] * masks
     scores = prod(heads) * rows * call.shape(value)[-2] * DTYPE_BYTES[query.dtype]
-    return 3 * scores + call.nbytes(query, key, value)
+    matrices = 3 if call.literal(4, "dropout_p", 0.0) else 1
+    return matrices * scores + call.nbytes(query, key, value)

@@ -86,8 +86,21 @@ def factors(call: Call) -> Values:
     return (value for value in op_bytes.kept_factors(call) if op_bytes.whole(call, value))
 
 
+def all_factors(call: Call) -> Values:
+    """A convolution keeps both, whichever wants a gradient."""
+    return op_flops.factors(call)
+
+
 def attention(call: Call) -> Values:
-    return (*call.tensors, *call.outputs) if op_bytes.flash(call) else ()
+    """A mask of bools is kept as numbers."""
+    kept = (*call.tensors, *call.outputs) if op_bytes.flash(call) else ()
+    return (value for value in kept if value.floating)
+
+
+def bags(call: Call) -> Values:
+    """Indices, offsets, sizes of the bags; of a mean also the bag of every index."""
+    summed = call.literal(4, "mode", 0) == 0
+    return (call.at(1), call.at(2), *call.outputs[2 if summed else 1 :])
 
 
 ELEMENTWISE = Row("elementwise", nothing)
@@ -106,13 +119,15 @@ NORMALIZATION = Row("normalization", first, op_bytes.row_statistics, op_flops.pe
 BATCH_STATISTICS = replace(NORMALIZATION, forward_bytes=op_bytes.two_passes)
 POOL = Row("pool", first, flops=op_flops.per_input)
 LOSS = Row("loss", everything, flops=op_flops.per_input)
+FOURIER = Row("fourier", nothing, flops=op_flops.fourier, backward_bytes=op_bytes.read_and_written)
 FACTORY = Row("factory", nothing, flops=op_flops.nothing)
 
 FAMILIES: tuple[tuple[Row, str], ...] = (
     (VIEW, """view _unsafe_view reshape view_as reshape_as flatten unflatten ravel transpose t T mT permute movedim swapaxes
         swapdims expand expand_as broadcast_to unsqueeze squeeze slice select narrow split split_with_sizes chunk tensor_split
         unbind diagonal unfold as_strided real imag view_as_real view_as_complex detach alias lift_fresh contiguous to type_as
-        _to_copy numpy_T adjoint conj resolve_conj resolve_neg positive hsplit vsplit dsplit"""),
+        _to_copy numpy_T adjoint conj resolve_conj resolve_neg positive hsplit vsplit dsplit
+        broadcast_tensors"""),
     (replace(ELEMENTWISE, backward_bytes=op_bytes.passed_on), "add add_ sub sub_ rsub"),
     (PASSING, """neg neg_ fill_ zero_ copy_ copy cumsum flip roll triu tril repeat repeat_interleave tile clone floor ceil round
         trunc sign sgn constant_pad_nd pad reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle
@@ -138,14 +153,15 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(SEARCH, keeps=first), "var var_mean"),
     (SEARCH, "std std_mean norm linalg_vector_norm amax amin prod logsumexp frobenius_norm"),
     (replace(SEARCH, keeps=indices), "max min topk sort argsort median kthvalue mode cummax cummin"),
-    (GATHER, """embedding index_select index take_along_dim index_copy index_add index_fill scatter scatter_add
-        scatter_reduce index_put index_put_ masked_select masked_scatter take"""),
+    (GATHER, """embedding index_select index take_along_dim index_fill scatter scatter_add scatter_reduce index_put index_put_
+        masked_select masked_scatter take"""),
     (replace(GATHER, keeps=first_and_indices), "gather"),
-    (replace(GATHER, extra=op_bytes.bags), "embedding_bag _embedding_bag"),
+    (replace(GATHER, keeps=at(2, 3)), "index_add index_copy"),
+    (replace(GATHER, keeps=bags), "embedding_bag _embedding_bag"),
     (MATMUL, "linear mm bmm matmul mv dot inner outer addmm baddbmm addmv addbmm"),
     (replace(MATMUL, flops=op_flops.einsum), "einsum"),
-    (replace(MATMUL, category="conv", flops=op_flops.convolution), """conv1d conv2d conv3d convolution _convolution
-        conv_transpose1d conv_transpose2d conv_transpose3d"""),
+    (Row("conv", all_factors, flops=op_flops.convolution, backward=op_flops.per_factor), """conv1d conv2d conv3d convolution
+        _convolution conv_transpose1d conv_transpose2d conv_transpose3d"""),
     (Row("attention", attention, op_bytes.attention_kept, op_flops.attention, op_flops.attention_again),
         "scaled_dot_product_attention"),
     (NORMALIZATION, "layer_norm native_layer_norm rms_norm _fused_rms_norm"),
@@ -160,8 +176,8 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
         nll_loss_nd nll_loss2d kl_div soft_margin_loss poisson_nll_loss"""),
     (replace(LOSS, keeps=at(1, 2), extra=op_bytes.log_probabilities, forward_bytes=op_bytes.two_passes), "cross_entropy_loss"),
     (Row("recurrent", first_and_result, op_bytes.recurrent, op_flops.recurrent, op_flops.twice), "lstm gru rnn_tanh rnn_relu"),
-    (Row("fourier", nothing, flops=op_flops.fourier, backward_bytes=op_bytes.read_and_written), """fft_rfft fft_irfft fft_fft
-        fft_ifft fft_rfft2 fft_irfft2 fft_rfftn fft_irfftn fft_fft2 fft_ifft2 fft_fftn fft_ifftn"""),
+    (FOURIER, "fft_irfft fft_fft fft_ifft fft_irfft2 fft_irfftn fft_fft2 fft_ifft2 fft_fftn fft_ifftn"),
+    (replace(FOURIER, keeps=first), "fft_rfft fft_rfft2 fft_rfftn"),
     (FACTORY, """arange zeros ones full empty eye linspace zeros_like ones_like full_like empty_like new_zeros new_ones
         new_full new_empty scalar_tensor"""),
     (replace(FACTORY, category="random"), """rand randn randint randperm rand_like randn_like randint_like normal uniform_ normal_

@@ -101,11 +101,12 @@ INERT_WITHOUT_TRAINING = frozenset(("dropout", "feature_dropout", "alpha_dropout
 
 
 def may_alias(op: Op) -> tuple[str, ...]:
-    """Inputs whose memory the results may share: of views, and of writing in place."""
+    """Inputs whose memory the results may share: of views, and of writing in place. Several: each result that of its own."""
     name = packet(op)
-    first = tuple(arg.name for arg in op.args[:1] if isinstance(arg, Ref))
+    if name == "broadcast_tensors":
+        return op.inputs if len(op.inputs) == len(op.outputs) else ()
     if name in VIEWS or name.startswith("comm.") or (name in INERT_WITHOUT_TRAINING and not is_random(op)):
-        return first
+        return tuple(arg.name for arg in op.args[:1] if isinstance(arg, Ref))
     return op.mutates[:1] if op.mutates and name.endswith("_") else ()
 
 
@@ -113,8 +114,10 @@ def alias_groups(graph: Graph) -> dict[str, str]:
     """Value -> the value that first held its memory. Values of one group may share it: reshape counts as a view."""
     root = {name: name for name in graph.values}
     for op in graph.ops:
-        for source in may_alias(op):
-            root.update((value.name, root.get(source, source)) for value in op.outputs)
+        sources = may_alias(op)
+        if len(sources) == 1:
+            sources *= len(op.outputs)
+        root.update((value.name, root.get(source, source)) for value, source in zip(op.outputs, sources, strict=False))
     return root
 
 
