@@ -194,7 +194,8 @@ def _counts_that_fit(capacity: Array, once: Array, each: Array, most: int) -> In
     count = np.clip(np.nan_to_num(np.floor(quotient), posinf=most), 0, most)
     count = np.where((count < most) & (once + (count + 1) * each <= capacity), count + 1, count)
     count = np.where(once + count * each <= capacity, count, count - 1)
-    return np.maximum(count, 0).astype(np.int64)
+    whole: Ints = np.maximum(count, 0).astype(np.int64)
+    return whole
 
 
 def _round_up_deadlines(deadline: Ints, chain: Chain) -> Ints:

@@ -16,7 +16,7 @@ from autopart.planner.problem import Candidate, Option, Part, Problem, Setting, 
 from autopart.planner.search import Floors
 
 INSTANCES = 500
-LEAVES = 120
+LEAVES = 80
 EXACT = 1e-7
 
 
@@ -64,7 +64,7 @@ def _random_setting(rng: random.Random, kinds: tuple[int, ...], devices: tuple[i
     microbatches = rng.choice([1, 2, 4, 4, 8, 8])
     capacity = [rng.randint(60, 160) for _ in devices]
     speed = [rng.uniform(0.5, 2.0) for _ in devices]
-    work = [(rng.uniform(1, 5), rng.randint(8, 25), rng.randint(8, 25), rng.randint(0, 12)) for _ in range(6)]
+    work = [(rng.uniform(1, 5), rng.randint(8, 25), rng.choice([0, *range(8, 26)]), rng.randint(0, 12)) for _ in range(6)]
     cut = [rng.uniform(0.0, 1.5) for _ in range(7)]
     if rng.random() < 0.75:
         cut = [cut[0]] * 7

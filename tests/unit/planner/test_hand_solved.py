@@ -109,6 +109,11 @@ def test_the_largest_transient_counts_once() -> None:
     assert len(best_of(problem_of(option, devices=(1,)))[1]) == 1
 
 
+def test_what_never_fits_never_fits_without_activations_either() -> None:
+    option = one_device(0, [1.0, 1.0], static=11.0, capacity=10.0)
+    assert solve(problem_of(option, devices=(2,), microbatches=4)).proof == "infeasible"
+
+
 def test_a_tie_inside_a_stage_counts_once() -> None:
     option = one_device(0, [1.0, 1.0], static=6.0, capacity=10.0)
     assert solve(problem_of(option, devices=(1,))).proof == "infeasible"
