@@ -122,8 +122,9 @@ def run(
     microbatches: int = 1,
     kernels: Kernels | None = None,
 ) -> Outcome:
-    """The loss of the global ``batch`` (inputs by name) with parameters and buffers ``state``, on ``len(shares)`` ranks of which rank r
-    takes ``shares[r]`` samples of each microbatch."""
+    """The loss of the global ``batch`` (inputs by name) with parameters and buffers ``state``; rank r takes ``shares[r]`` samples
+    of each microbatch.
+    """
     graph, total = sharded.graph, sum(shares) * microbatches
     inputs = {each.value.name: each.batch_dim for each in graph.inputs if each.value.name not in sharded.statistics}
     slices = [rows_of(shares, rank, microbatches) for rank in range(len(shares))]

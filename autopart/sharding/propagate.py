@@ -22,7 +22,8 @@ NO_BATCH_REASON = "the graph has no batch dim, so every rank of a stage would co
 @dataclass
 class Walk:
     """What a walk has found so far. ``original`` has every value as it was traced, all sizes in terms of one ``b``;
-    ``ops`` are the rewritten ones. ``pins`` are ops whose row numbers turned out to be needed as those of the global batch.
+    ``ops`` are the rewritten ones; ``normalised`` are modules with a batch norm; ``pins`` are ops whose row numbers turned
+    out to be needed as those of the global batch.
     """
 
     graph: Graph
@@ -30,6 +31,7 @@ class Walk:
     pinned: frozenset[str]
     original: dict[str, Value]
     read: frozenset[str]
+    normalised: frozenset[str]
     statistics: Statistics
     places: dict[str, Place] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
@@ -52,7 +54,8 @@ def propagate(graph: Graph, batch_norm: str) -> Walk:
 
 def walked(graph: Graph, batch_norm: str, pinned: frozenset[str]) -> Walk:
     read = frozenset(name for name, users in graph.users.items() if users) | {graph.loss}
-    walk = Walk(graph, batch_norm, pinned, dict(graph.values), read, Statistics.of(graph))
+    normalised = frozenset(op.module for op in graph.ops if base_name(op.kind) == "aten.batch_norm")
+    walk = Walk(graph, batch_norm, pinned, dict(graph.values), read, normalised, Statistics.of(graph))
     walk.names = {op.name for op in graph.ops} | set(graph.values)
     walk.places = dict.fromkeys(graph.values, Replicate())
     walk.places |= {each.value.name: Shard(each.batch_dim) for each in graph.inputs if each.batch_dim is not None}
@@ -79,6 +82,9 @@ def visit(walk: Walk, op: Op) -> None:
     else:
         row = choose(op, walk.original, walk.places, walk.read, free(walk, op), walk.pinned)
         refuse_random(walk, op, row)
+    note_writes(walk, op)
+    moved = [name for name, place in zip(uses(op), row.inputs, strict=True) if place not in (walk.places[name], Unread())]
+    assert not set(moved) & set(op.mutates), f"{op.name} writes {op.mutates} in place, which would have to be moved first"
     names = [reshard(walk, op, name, place) for name, place in zip(uses(op), row.inputs, strict=True)]
     append(walk, settle(with_uses(op, names), replace(row, outputs=row.outputs[: len(op.outputs)])), row)
 
@@ -181,6 +187,13 @@ def insert(walk: Walk, op: Op, kind: str, source: str, args: tuple[Argument, ...
         Row((), (place,)),
     )
     return name
+
+
+def note_writes(walk: Walk, op: Op) -> None:
+    """A buffer is written once a step on one device. The statistics of a batch norm have a setting of their own."""
+    written = ", ".join(name for name in op.mutates if name in walk.graph.buffer_of)
+    if written and op.module not in walk.normalised:
+        note(walk, op, f"the forward pass writes the buffer {written}, which microbatches would do once each")
 
 
 def note(walk: Walk, op: Op, reason: str) -> None:

@@ -12,6 +12,7 @@ from autopart.sharding.rules import Place, Row, RowNumbers, argument, base_name
 SHAPE_ARGUMENT: Mapping[str, int] = {
     "zeros": 0, "ones": 0, "empty": 0, "full": 0, "rand": 0, "randn": 0, "view": 1, "reshape": 1, "_unsafe_view": 1, "expand": 1,
     "broadcast_to": 1, "new_zeros": 1, "new_ones": 1, "new_empty": 1, "new_full": 1, "repeat": 1, "tile": 1, "unflatten": 2,
+    "affine_grid_generator": 1,
 }  # fmt: skip
 """Position of the argument that gives the result's sizes, dim by dim."""
 
@@ -74,17 +75,19 @@ def argument_rule(op: Op, row: Row) -> Callable[[int, Argument], Argument]:
         own = isinstance(dim, int) and split_dim(row.inputs[0]) == dim % rank
         return lambda _, value: value if own else whole(value)
     if base == "randint":
-        return lambda _, value: shape_argument(op, row, 0, value) if isinstance(value, tuple) else whole(value)
+        return lambda _, value: shape_argument(op, row, value) if isinstance(value, tuple) else whole(value)
     if base in SHAPE_ARGUMENT:
-        first = int(op.args[1]) % len(op.outputs[0].shape) if base == "unflatten" and isinstance(op.args[1], int) else 0
-        return lambda position, value: shape_argument(op, row, first, value) if position == SHAPE_ARGUMENT[base] else whole(value)
+        return lambda position, value: shape_argument(op, row, value) if position == SHAPE_ARGUMENT[base] else whole(value)
     return lambda _, value: whole(value)
 
 
-def shape_argument(op: Op, row: Row, first: int, value: Argument) -> Argument:
-    """Sizes of the result from dim ``first`` on (aligned at the end where there are fewer and ``first`` is 0)."""
+def shape_argument(op: Op, row: Row, value: Argument) -> Argument:
+    """Sizes of the result: of its last dims, or for ``unflatten`` of those that a dim becomes."""
     if not isinstance(value, tuple):
         return whole(value)
-    offset = first if base_name(op.kind) == "aten.unflatten" else len(op.outputs[0].shape) - len(value)
+    rank = len(op.outputs[0].shape)
+    offset = rank - len(value)
+    if base_name(op.kind) == "aten.unflatten" and isinstance(op.args[1], int):
+        offset = op.args[1] % (rank - len(value) + 1)
     dim = split_dim(row.outputs[0])
     return tuple(item if d + offset == dim else whole(item) for d, item in enumerate(value))

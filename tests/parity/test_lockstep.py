@@ -32,7 +32,9 @@ def undropped(x: Tensor, p: float, train: bool) -> Tensor:
     return x
 
 
-def undropped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, p: float = 0.0, *rest: object, **named: object) -> Tensor:
+def undropped_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, p: float = 0.0, *rest: object, **named: object
+) -> Tensor:
     return attention(q, k, v, mask, 0.0, *rest, **named)
 
 
@@ -119,7 +121,9 @@ def every_value(sharded: ShardedGraph, outcome: lockstep.Outcome, whole: dict[st
         for value in op.outputs:
             if value.name in whole and value.name in read - local and ranks[0][value.name].dtype == whole[value.name].dtype:
                 together = lockstep.combine([values[value.name].detach() for values in ranks], sharded.placements[value.name])
-                torch.testing.assert_close(together, whole[value.name].detach(), **TOLERANCE, msg=lambda text, op=op: f"{op}\n{text}")
+                torch.testing.assert_close(
+                    together, whole[value.name].detach(), **TOLERANCE, msg=lambda text, op=op: f"{op}\n{text}"
+                )
 
 
 def test_shapes_say_what_a_rank_holds() -> None:

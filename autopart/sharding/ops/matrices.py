@@ -7,6 +7,12 @@ from string import ascii_letters
 
 from autopart.sharding.rules import Call, Labels, Row, broadcast, by_labels, rule
 
+PRODUCTS = {
+    "aten.mm": "ij,jk->ik", "aten.bmm": "bij,bjk->bik", "aten.mv": "ij,j->i", "aten.dot": "i,i->", "aten.vdot": "i,i->",
+    "aten.ger": "i,j->ij", "aten.outer": "i,j->ij",
+}  # fmt: skip
+ADDED_PRODUCTS = {"aten.addmm": "ij,jk->ik", "aten.baddbmm": "bij,bjk->bik", "aten.addmv": "ij,j->i", "aten.addr": "i,j->ij"}
+
 
 def contraction(call: Call, operands: list[Labels], out: Labels) -> Iterator[Row]:
     """An einsum: labels that the result lacks are summed over; linear in each operand alone."""
@@ -29,16 +35,14 @@ def linear(call: Call) -> Iterator[Row]:
     return contraction(call, [x, w], out)
 
 
-@rule("mm bmm mv dot vdot ger outer inner")
+@rule("mm bmm mv dot vdot ger outer")
 def fixed(call: Call) -> Iterator[Row]:
-    equation = {"mm": "ij,jk->ik", "bmm": "bij,bjk->bik", "mv": "ij,j->i", "ger": "i,j->ij", "outer": "i,j->ij"}.get(
-        call.base.removeprefix("aten."), "i,i->"
-    )
+    equation = PRODUCTS[call.base]
     operands, out = equation.split("->")
     return contraction(call, [list(dims) for dims in operands.split(",")], list(out))
 
 
-@rule("matmul __matmul__")
+@rule("matmul")
 def matmul(call: Call) -> Iterator[Row]:
     left, right = call.shapes
     out = call.outputs[0]
@@ -56,14 +60,10 @@ def matmul(call: Call) -> Iterator[Row]:
     return contraction(call, [x, y], [*labels, *rows, *columns])
 
 
-@rule("addmm baddbmm addbmm addmv addr")
+@rule("addmm baddbmm addmv addr")
 def added_product(call: Call) -> Iterator[Row]:
     """``beta * c + alpha * a @ b``: jointly linear in c and a, or in c and b."""
-    equation = {"addmm": "ij,jk->ik", "baddbmm": "bij,bjk->bik", "addmv": "ij,j->i", "addr": "i,j->ij"}.get(
-        call.base.removeprefix("aten.")
-    )
-    if equation is None:
-        return
+    equation = ADDED_PRODUCTS[call.base]
     operands, out = equation.split("->")
     result = list(out)
     first = [None if d is None else result[d] for d in broadcast(call.shapes[0], call.outputs[0])]
@@ -102,6 +102,13 @@ def dims_of(term: str, rank: int, width: int) -> list[str]:
     before, dots, after = term.partition("...")
     assert set(before + after) <= set(ascii_letters), f"einsum term {term}"
     return [*before, *(filled if dots else []), *after]
+
+
+@rule("inner")
+def inner(call: Call) -> Iterator[Row]:
+    """The last dims of both are contracted, all others kept."""
+    left, right = ([f"{side}{d}" for d in range(len(shape) - 1)] for side, shape in zip("xy", call.shapes, strict=True))
+    return contraction(call, [[*left, "k"], [*right, "k"]], [*left, *right])
 
 
 @rule("cdist")

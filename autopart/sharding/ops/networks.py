@@ -69,8 +69,8 @@ def sized(labels: Labels, shape: tuple[int, ...]) -> list[object]:
 
 @rule("""
     max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d
-    adaptive_max_pool2d adaptive_max_pool3d lp_pool1d lp_pool2d fractional_max_pool2d local_response_norm channel_shuffle
-    native_channel_shuffle pixel_shuffle pixel_unshuffle
+    adaptive_max_pool2d adaptive_max_pool3d channel_shuffle
+    pixel_shuffle pixel_unshuffle
     """)
 def pooled(call: Call) -> Iterator[Row]:
     return positions_whole(call, linear=call.base in ("aten.pixel_shuffle", "aten.pixel_unshuffle"))
@@ -89,7 +89,7 @@ def positions_whole(call: Call, *, linear: bool) -> Iterator[Row]:
     own, out = call.shapes[0], call.outputs[0]
     spatial = {"1": 1, "2": 2, "3": 3}.get(next((c for c in call.base if c.isdigit()), "2"), 2)
     batched = len(own) == spatial + 2
-    mixes_channels = not call.base.startswith(("aten.max", "aten.avg", "aten.adaptive", "aten.upsample", "aten.lp"))
+    mixes_channels = not call.base.startswith(("aten.max", "aten.avg", "aten.adaptive", "aten.upsample"))
     channel = None if mixes_channels or not batched or own[1] != out[1] else "c"
     labels: Labels = ["n", channel, *[None] * (len(own) - 2)] if batched else [None] * len(own)
     return by_labels(call, [labels], [labels] * len(call.outputs), linear=[(0,)] if linear else [])

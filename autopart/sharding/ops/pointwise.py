@@ -21,7 +21,7 @@ def elementwise(call: Call, linear: Iterable[Iterable[int]] = ()) -> Iterator[Ro
     isclose isfinite isinf isnan ldexp le leaky_relu lerp less lgamma log log10 log1p log2 log_sigmoid logaddexp
     logical_and logical_not logical_or logical_xor logit lt maximum minimum mish nan_to_num native_dropout ne nextafter not_equal
     polar pow reciprocal relu relu6 remainder round rrelu rsqrt selu sgn sigmoid sign silu sin sinc sinh softplus
-    softshrink sqrt square tan tanh tanhshrink threshold true_divide trunc xlogy __and__ __or__ __xor__ __lshift__ __rshift__
+    softshrink sqrt square tan tanh threshold true_divide trunc xlogy __and__ __or__ __xor__ __lshift__ __rshift__
     """)  # fmt: skip
 def pointwise(call: Call) -> Iterator[Row]:
     return elementwise(call)
@@ -109,7 +109,7 @@ def feature_dropout(call: Call) -> Iterator[Row]:
     return by_labels(call, [labels], [labels])
 
 
-@rule("uniform normal exponential")
+@rule("uniform normal normal_functional exponential")
 def overwritten(call: Call) -> Iterator[Row]:
     """In-place draws: the old content is not read."""
     return elementwise(call)

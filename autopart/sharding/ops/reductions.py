@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from autopart.sharding.ops.pointwise import elementwise
 from autopart.sharding.rules import Call, Row, by_labels, numbered, rule
 
 
@@ -38,7 +39,7 @@ def along(call: Call) -> Iterator[Row]:
     """Reductions that need all of what they reduce; without a dim that is everything."""
     rank = len(call.shapes[0])
     if len(call.shapes) == 2:  # max.other
-        return iter(())
+        return elementwise(call)
     position = 2 if call.base == "aten.kthvalue" else 1
     return reduced(call, call.dims(position, "dim", rank, range(rank)))
 
@@ -50,7 +51,7 @@ def norm(call: Call) -> Iterator[Row]:
     return reduced(call, call.dims(2, "dim", rank, range(rank)))
 
 
-@rule("softmax log_softmax _softmax _log_softmax cumsum cumprod cummax cummin logcumsumexp sort argsort glu softmin")
+@rule("softmax log_softmax _softmax _log_softmax cumsum cumprod cummax cummin logcumsumexp sort argsort glu")
 def scanned(call: Call) -> Iterator[Row]:
     """Everything but the dim that the op works along."""
     rank = len(call.shapes[0])

@@ -132,6 +132,15 @@ def select_scatter(call: Call) -> Iterator[Row]:
     return by_labels(call, [labels, labels[:dim] + labels[dim + 1 :]], [labels], linear=[(0, 1)])
 
 
+@rule("diagonal_scatter")
+def diagonal_scatter(call: Call) -> Iterator[Row]:
+    rank = len(call.shapes[0])
+    pair = (call.dims(3, "dim1", rank, (0,))[0], call.dims(4, "dim2", rank, (1,))[0])
+    labels = numbered(call.shapes[0], pair)
+    rest = [label for d, label in enumerate(labels) if d not in pair]
+    return by_labels(call, [labels, [*rest, None]], [labels], linear=[(0, 1)])
+
+
 @rule("select unbind")
 def select(call: Call) -> Iterator[Row]:
     dim = call.dims(1, "dim", len(call.shapes[0]), (0,))[0]
@@ -188,7 +197,7 @@ def repeat_interleave(call: Call) -> Iterator[Row]:
         yield Row((Shard(dims[0], outer),), (Shard(dims[0], outer),))
 
 
-@rule("flip roll fftshift fft_fftshift fft_ifftshift")
+@rule("flip roll fft_fftshift fft_ifftshift")
 def shifted(call: Call) -> Iterator[Row]:
     position = 2 if call.base == "aten.roll" else 1
     rank = len(call.shapes[0])
@@ -226,7 +235,7 @@ def argument_is(call: Call, text: str) -> bool:
     return call.arg(1, "indexing", "ij") == text
 
 
-@rule("pad constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d zero_pad2d")
+@rule("pad constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d")
 def pad(call: Call) -> Iterator[Row]:
     """Amounts come in pairs, last dim first. Zeros are linear; another constant would be counted once per rank."""
     amounts = call.arg(1, "pad", ())
