@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from math import prod
 
 from autopart.ir.analysis import INERT_WITHOUT_TRAINING, argument, is_random, once, packet
@@ -70,8 +69,8 @@ def _layout(op: Op, index: int, value: Value, known: Mapping[str, Layout]) -> La
     strides = VIEWED[name](op, old, shape) if name in VIEWED else None
     if strides is not None:
         return Layout(old.storage, shape, strides)
-    keeps_order = shape == old.shape and name not in CONTIGUOUS and _is_dense(old)
-    return Layout(value.name, shape, old.strides) if keeps_order else _fresh(value)
+    keeps_order = shape == old.shape and name not in CONTIGUOUS
+    return Layout(value.name, shape, in_order_of(shape, old.strides)) if keeps_order else _fresh(value)
 
 
 # Results that are contiguous whatever the inputs; an elementwise op keeps the order of its first input.
@@ -87,7 +86,7 @@ def _cast(op: Op, old: Layout, value: Value, shape: Shape) -> Layout:
     """No copy where there is nothing to change. A cast that tracing kept changes the dtype."""
     if packet(op) == "contiguous":
         return Layout(old.storage, shape, old.strides) if old.contiguous else _fresh(value)
-    return Layout(value.name, shape, old.strides) if _is_dense(old) and shape == old.shape else _fresh(value)
+    return Layout(value.name, shape, in_order_of(shape, old.strides))
 
 
 def _transposed(op: Op, old: Layout, shape: Shape) -> Strides:
@@ -197,10 +196,13 @@ def _same_order(shape: Shape, a: Strides, b: Strides) -> bool:
     return 0 in shape or all(x == y for size, x, y in zip(shape, a, b, strict=True) if size != 1)
 
 
-def _is_dense(layout: Layout) -> bool:
-    """Whether it fills its memory without gaps or overlaps, in whatever order."""
-    pairs = sorted((stride, size) for size, stride in zip(layout.shape, layout.strides, strict=True) if size != 1)
-    return 0 in layout.shape or not pairs or (pairs[0][0] == 1 and all(b[0] == a[0] * a[1] for a, b in pairwise(pairs)))
+def in_order_of(shape: Shape, strides: Strides) -> Strides:
+    """Strides without gaps that lie in memory in the order of others, as a result of an elementwise op does."""
+    if any(stride == 0 for size, stride in zip(shape, strides, strict=True) if size != 1):
+        return dense(shape)
+    order = sorted(range(len(shape)), key=lambda i: -strides[i])
+    packed = dense(tuple(shape[i] for i in order))
+    return tuple(packed[order.index(i)] for i in range(len(shape)))
 
 
 def reshaped(shape: Shape, strides: Strides, new: Shape) -> Strides | None:

@@ -177,7 +177,7 @@ def flash(call: Call) -> bool:
 
 
 def attention_kept(call: Call) -> int:
-    """A log-sum for every row, the mask as numbers; without the flash kernel scaled copies and one or three matrices of scores."""
+    """A log-sum for every row, the mask as numbers; without the flash kernel scaled copies and scores, thrice under dropout."""
     query, key, value = (call.tensors * 3)[:3] if len(call.tensors) < 3 else call.tensors[:3]
     *heads, rows, _ = call.shape(query)
     if flash(call):
