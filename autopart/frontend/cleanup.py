@@ -9,14 +9,13 @@ import torch
 from torch.export.graph_signature import InputKind
 
 from autopart.frontend.internals import share_memory
-from autopart.frontend.lift import Draft
+from autopart.frontend.lift import COPIES, STATISTICS, Draft, value_of
 from autopart.ir.graph import Argument, Op, Ref, Symbol
 
 CASTS = (
     "aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten.to.other", "aten._to_copy.default", "aten.type_as.default",
     "aten.to.prim_Device", "aten.to.prim_dtype",
 )  # fmt: skip
-COPIES = ("aten.clone.default", "aten.lift_fresh_copy.default", "aten.contiguous.default")
 VIEWS = (
     "aten.view.default",
     "aten._unsafe_view.default",
@@ -117,7 +116,7 @@ def drop_copies(draft: Draft) -> Draft:
     """Once nothing is written in place any more, a copy is its source. A copy into another memory layout stays ``contiguous``."""
 
     def decide(op: Op) -> Decision:
-        if op.kind not in COPIES:
+        if op.kind not in (*COPIES, "aten.contiguous.default"):
             return None
         source = op.args[0]
         assert isinstance(source, Ref)
@@ -225,6 +224,33 @@ def is_random(op: Op) -> bool:
     target = getattr(getattr(torch.ops.aten, packet, None), overload, None)
     tagged = target is not None and torch.Tag.nondeterministic_seeded in target.tags
     return tagged or any(word in packet for word in RANDOM_NAMES)
+
+
+def snapshot_written(draft: Draft) -> Draft:
+    """Lets readers of a buffer that the model writes read a copy.
+
+    Autograd may keep what they read while a later write, of this microbatch or of the next, is under way. Batch norm's own
+    statistics are not read elsewhere.
+    """
+    written = {name for op in draft.ops if op.kind not in STATISTICS for name in op.mutates}
+    copies: dict[str, str] = {}
+    ops: list[Op] = []
+    for op in draft.ops:
+        if op.mutates:
+            for name in op.mutates:
+                copies.pop(name, None)
+            ops.append(op)
+            continue
+        for name in op.inputs:
+            if name in written and name not in copies:
+                copies[name] = f"{name}!{len(ops)}"
+                fake = draft.fakes[copies[name]] = draft.fakes[name].clone()
+                value = value_of(copies[name], fake)
+                ops.append(
+                    replace(op, name=value.name, kind="aten.clone.default", args=(Ref(name),), kwargs=(), outputs=(value,))
+                )
+        ops.append(renamed(op, copies))
+    return replace(draft, ops=ops)
 
 
 def hoist_updates(draft: Draft) -> Draft:

@@ -26,8 +26,8 @@ SAMPLES = (*range(2, 98), 211, 499, 1009, 2003)
 
 INLINED = ("torch.utils.checkpoint.",)
 FIXED_BATCH = (
-    "Take sizes from the tensors, as in x.view(x.size(0), -1), and keep Python branches and loops off the batch size: "
-    "every rank runs this code on its own share of the samples."
+    "Take sizes from the tensors, as in x.view(x.size(0), -1) (len(x) is a fixed number), and keep Python branches and "
+    "loops off them: every rank runs this code on its own share of the samples."
 )
 
 

@@ -14,7 +14,7 @@ from torch.export.graph_signature import InputKind
 
 from autopart.errors import TraceError
 from autopart.frontend.internals import share_memory
-from autopart.frontend.lift import STATISTICS, Draft, value_of
+from autopart.frontend.lift import COPIES, STATISTICS, Draft, value_of
 from autopart.ir.graph import Argument, Op, Ref, Symbol
 
 # Views whose write-back is a scatter with the same arguments.
@@ -82,8 +82,10 @@ def _write(state: _State, op: Op, renamed: dict[str, str]) -> None:
     if kind == InputKind.PARAMETER:
         raise _refusal(op, f"the forward pass writes into the parameter {path.removeprefix('model.')}")
     if kind == InputKind.BUFFER and _same_memory(state, target) == root:
-        arguments = (Ref(root), *_rename(op, renamed).args[1:])
-        state.ops.append(replace(_rename(op, renamed), args=arguments, mutates=(root,), outputs=()))
+        if op.outputs[0].name in state.draft.silent:
+            renamed = {name: _detached(state, op, new) for name, new in renamed.items() if name != target}
+        op_now = _rename(op, renamed)
+        state.ops.append(replace(op_now, args=(Ref(root), *op_now.args[1:]), mutates=(root,), outputs=()))
         _alias_result(state, op, target)
         return
     if op.outputs[0].name in state.draft.silent and root not in state.draft.silent and kind is None:
@@ -144,6 +146,8 @@ def _functional(state: _State, op: Op, renamed: dict[str, str]) -> str:
 def _detached(state: _State, op: Op, written: str) -> str:
     """What is written under no_grad carries no gradient."""
     fake = state.draft.fakes[written]
+    if not (fake.is_floating_point() or fake.is_complex()):
+        return written
     name = _fresh(state, written, fake)
     state.ops.append(
         replace(
@@ -283,7 +287,7 @@ def _refresh(state: _State, name: str, upto: int | None = None) -> None:
 
 def _note_views(state: _State, op: Op) -> None:
     """Remembers which results share memory with the first argument."""
-    if not op.args or not isinstance(op.args[0], Ref):
+    if not op.args or not isinstance(op.args[0], Ref) or op.kind in COPIES:
         return
     parent = op.args[0].name
     for index, output in enumerate(op.outputs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -60,7 +60,7 @@ def run_eager(loaded: Loaded, batch: Sequence[Example]) -> dict[str, Tensor]:
     torch.manual_seed(SEED)
     with precision_of(loaded.precision):
         loss = torch.func.functional_call(wrapper, tensors, tuple(example.tensor.clone() for example in batch))
-    return _results(loss, {name.removeprefix("model."): tensor for name, tensor in tensors.items()})
+    return _results(loss, {name.removeprefix("model."): tensor for name, tensor in tensors.items()}, wrapper.write_back)
 
 
 def run_graph(traced: Traced, batch: Sequence[Example]) -> dict[str, Tensor]:
@@ -76,7 +76,7 @@ def _leaf(tensor: Tensor) -> Tensor:
     return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
-def _results(loss: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _results(loss: Tensor, tensors: dict[str, Tensor], after: Callable[[], None] = lambda: None) -> dict[str, Tensor]:
     trainable = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
     found = {"loss": loss.detach()}
     if loss.requires_grad:
@@ -85,6 +85,7 @@ def _results(loss: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             f"the gradient of {name}": torch.zeros_like(tensor) if gradient is None else gradient
             for (name, tensor), gradient in zip(trainable.items(), gradients, strict=True)
         }
+    after()
     found |= {f"the buffer {name}": tensor for name, tensor in tensors.items() if not tensor.requires_grad}
     return found
 

@@ -27,6 +27,7 @@ DROPPED_KWARGS = ("device", "layout", "pin_memory", "non_blocking")
 # Scalar arguments that make a shape rather than enter arithmetic.
 SHAPES_FROM_SCALARS = ("aten.arange.",)
 CHECKS = ("aten._assert", "aten.sym_constrain", "aten._functional_assert", "aten.sym_", "_assert")
+COPIES = ("aten.clone.default", "aten.lift_fresh_copy.default")
 STATISTICS = {"aten.batch_norm.default": (3, 4, 5), "aten.instance_norm.default": (3, 4, 5)}
 
 

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from autopart.frontend import cleanup
+from autopart.frontend.dtypes import pin_dtypes
 from autopart.frontend.examples import Example
 from autopart.frontend.functional import functionalize
 from autopart.frontend.internals import temporary_buffers_of
@@ -28,6 +29,7 @@ def normalize(
     draft = lift(program, PREFIX)
     leaves = _Leaves(draft, module)
     draft = cleanup.drop_identities(draft)
+    draft = pin_dtypes(draft)
     draft = functionalize(draft)
     draft = cleanup.drop_copies(draft)
     draft = cleanup.spell(draft)
@@ -36,6 +38,7 @@ def normalize(
     draft = cleanup.drop_dead(draft)
     draft = cleanup.merge_equal(draft, leaves.of_kind(InputKind.PARAMETER))
     draft = cleanup.hoist_updates(draft)
+    draft = cleanup.snapshot_written(draft)
     return assemble(draft, program, module, examples, name)
 
 

@@ -83,6 +83,7 @@ class WithLoss(nn.Module):
         super().__init__()
         self.model = loaded.module
         self._loaded = loaded
+        self.replaced: list[tuple[torch.Tensor, torch.Tensor]] = []
         trees = batch_of(loaded, batch_size_of(batch))
         self._inputs, self._targets = (rebuild(tree, (None for _ in leaves(tree))) for tree in trees)
 
@@ -91,19 +92,25 @@ class WithLoss(nn.Module):
         inputs, targets = rebuild(self._inputs, values), rebuild(self._targets, values)
         before = [(owner, name, buffer) for owner in self.model.modules() for name, buffer in buffers_of(owner).items()]
         output = self.model(**inputs) if isinstance(inputs, Mapping) else self.model(*inputs)
-        for owner, name, buffer in before:
-            _write_back(owner, name, buffer)
+        self.replaced = [pair for owner, name, buffer in before if (pair := _replaced(owner, name, buffer))]
+        if torch.compiler.is_exporting():
+            self.write_back()
         return scalar_loss(self._loaded, output, targets)
 
+    def write_back(self) -> None:
+        """``self.buffer = new`` becomes ``self.buffer.copy_(new)``: the same to everybody who reads it by name."""
+        with torch.no_grad():
+            for before, now in self.replaced:
+                before.copy_(now)
 
-def _write_back(owner: nn.Module, name: str, before: torch.Tensor | None) -> None:
-    """``self.buffer = new`` -> ``self.buffer.copy_(new)``, which is the same to everybody who reads it by name."""
+
+def _replaced(owner: nn.Module, name: str, before: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """A buffer and what the model put in its place, which is undone."""
     now = buffers_of(owner).get(name)
     if now is before or now is None or before is None:
-        return
-    with torch.no_grad():
-        before.copy_(now)
+        return None
     buffers_of(owner)[name] = before
+    return before, now
 
 
 def batch_size_of(batch: Sequence[Example]) -> int:
