@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from autopart.ir.graph import Op, Value
 from autopart.sharding.placement import Partial, Replicate, Shard
@@ -38,24 +39,22 @@ def choose(
     op: Op,
     values: Mapping[str, Value],
     places: Mapping[str, Place],
-    read: Iterable[str],
-    free: Iterable[str],
-    pinned: Iterable[str],
+    read: AbstractSet[str],
+    free: AbstractSet[str],
+    pinned: AbstractSet[str],
 ) -> Row:
     """The cheapest legal row. ``read`` are values that something reads, ``free`` partial values whose sum is known
     before the step, ``pinned`` ops whose row numbers must be those of the global batch.
     """
     call = call_of(op, values, places)
     found = rows(call) if op.outputs else None
-    if found is None or op.name in set(pinned):
+    if found is None or op.name in pinned:
         found = (replicated(call),)
     current = [places[name] for name in uses(op)]
     if base_name(op.kind) in MOVES or is_scaling(op):
         found = (*(row for row in found if row != replicated(call)), *moved(found, current), replicated(call))
-    wanted = set(read)
-    legal = [row for row in found if fits(op, row, wanted)]
-    known = set(free)
-    return min(legal, key=lambda row: cost(op, row, current, values, known))
+    legal = [row for row in found if fits(op, row, read)]
+    return min(legal, key=lambda row: cost(op, row, current, values, free))
 
 
 def is_scaling(op: Op) -> bool:
@@ -75,7 +74,7 @@ def moved(found: Sequence[Row], current: Sequence[Place]) -> list[Row]:
     ]
 
 
-def fits(op: Op, row: Row, read: set[str]) -> bool:
+def fits(op: Op, row: Row, read: AbstractSet[str]) -> bool:
     """Whether the results have sizes that can be said, and nobody reads mere bookkeeping."""
     unread = all(
         not isinstance(place, Unread) or value.name not in read for value, place in zip(op.outputs, row.outputs, strict=False)
@@ -83,7 +82,7 @@ def fits(op: Op, row: Row, read: set[str]) -> bool:
     return unread and all(expressible(value, place) for value, place in zip(op.outputs, row.outputs, strict=False))
 
 
-def cost(op: Op, row: Row, current: Sequence[Place], values: Mapping[str, Value], free: set[str]) -> float:
+def cost(op: Op, row: Row, current: Sequence[Place], values: Mapping[str, Value], free: AbstractSet[str]) -> float:
     """A number to compare rows by: elements that are sent, and a little for every tensor that holds all samples."""
     names = uses(op)
     sent = sum(

@@ -110,9 +110,9 @@ def takes_statistics(walk: Walk, op: Op) -> bool:
     return isinstance(place, Shard) and place.dim != 1
 
 
-def free(walk: Walk, op: Op) -> list[str]:
+def free(walk: Walk, op: Op) -> frozenset[str]:
     """Partial inputs whose sum can be a statistic."""
-    return [name for name in uses(op) if walk.places[name] == Partial() and walk.statistics.known(name)]
+    return frozenset(name for name in uses(op) if walk.places[name] == Partial() and walk.statistics.known(name))
 
 
 def refuse_random(walk: Walk, op: Op, row: Row) -> None:
