@@ -8,8 +8,12 @@ export OMP_NUM_THREADS = 1
 
 .PHONY: demo test check lint format golden bench docs clean
 
+# Plans GPT-2 for two unlike office machines, writes the distributed module, trains it on local processes beside the unsplit model.
 demo: $(VENV)/.demo
-	$(BIN)/python examples/demo.py
+	@mkdir -p out
+	$(BIN)/autopart plan examples/models/gpt2.py --devices examples/clusters/cpus.yaml --batch-size 32 -o out/plan.json
+	$(BIN)/autopart compile out/plan.json -o out/gpt2
+	$(BIN)/autopart run out/plan.json --steps 5 --compare
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest

@@ -64,7 +64,7 @@ def train_whole(loaded: Loaded, folder: Path, optimizer: str, steps: int, learni
     losses = []
     for _ in range(steps):
         loss = loss_of(loaded, module, batch)
-        loss.backward()
+        torch.autograd.backward(loss)
         made.step()
         made.zero_grad()
         losses.append(loss.item())

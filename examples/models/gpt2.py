@@ -20,6 +20,7 @@ def model() -> torch.nn.Module:
         bos_token_id=0,
         eos_token_id=0,
         use_cache=False,
+        loss_type="ForCausalLM",
     )
     return GPT2LMHeadModel(config)
 

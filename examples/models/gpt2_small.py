@@ -7,7 +7,7 @@ SEQUENCE = 1024
 
 
 def model() -> torch.nn.Module:
-    return GPT2LMHeadModel(GPT2Config(use_cache=False))
+    return GPT2LMHeadModel(GPT2Config(use_cache=False, loss_type="ForCausalLM"))
 
 
 def example_inputs(batch_size: int) -> dict[str, torch.Tensor]:
