@@ -14,8 +14,9 @@ formula's maximum over stages already stands for the one that ends last. The sum
 two stages is not in the formula (it depends on a pair of stages); the simulation has it.
 
 Memory counts, by device: parameters, gradients and optimizer state; what is saved between forward and backward, or each block's
-inputs under recomputation, and the stage's results; the largest block's working memory. A second line of every part is the
-moment of the update, when no microbatch is in flight and the optimizer has its temporaries.
+inputs under recomputation, and the stage's results; the largest block's working memory and one message each way over both
+its boundaries, values and gradients (the next microbatch's are received while this one runs). A second line of every part is
+the moment of the update, when no microbatch is in flight and the optimizer has its temporaries.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ import numpy as np
 
 from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster, Group
-from autopart.plans import ModelRef, Settings
 from autopart.planner.problem import Array, Choice, Option, Part, Problem, Setting, Tie
 from autopart.planner.strategies import Parts, Pins, Pool, SettingSketch, enumerate_settings
+from autopart.plans import ModelRef, Settings
 from autopart.pricing.network import boundary_s, counted_topology
 from autopart.pricing.table import BlockTable
 from cost_models.collective import all_reduce_s
@@ -155,7 +156,8 @@ def _counts(parts: Parts) -> dict[int, int]:
 def _memory(table: BlockTable, cluster: Cluster, part: Part, recompute: bool) -> tuple[Array, ...]:
     """Capacity [2], then static, in flight, transient [2, n] and results [2, n + 1] of a part: in a step, and at the update."""
     device, rows = cluster.groups[part.group].device, max(part.samples)
-    kept, shared = table.kept(device, rows, recompute), table.shared_bytes(rows)
+    kept, shared, cut = table.kept(device, rows, recompute), table.shared_bytes(rows), table.cut(rows)
+    messages = cut.values + cut.gradients
     inflight, output = kept.inflight.copy(), kept.output.copy()
     inflight[-1] += shared
     output[1:-1] += shared
@@ -164,7 +166,7 @@ def _memory(table: BlockTable, cluster: Cluster, part: Part, recompute: bool) ->
         np.full(2, float(usable_bytes(device))),
         np.array([table.static, table.static + table.update_transient(device, table.trained)]),
         np.array([inflight, nothing]),
-        np.array([kept.transient, nothing]),
+        np.array([kept.transient + messages[:-1] + messages[1:], nothing]),
         np.array([output, np.zeros_like(output)]),
     )
 

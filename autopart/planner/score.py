@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from autopart.plans import Estimate, Plan, Stage
 from autopart.planner.price import Index, formula_s, price_option
 from autopart.planner.problem import Choice, Part
+from autopart.plans import Estimate, Plan, Stage
 from autopart.pricing.costs import StageCosts
 from autopart.pricing.stages import interval, stage_costs
 from autopart.program.lower import lower
 from autopart.program.program import Program
 from autopart.simulate import Timeline, simulate
 
+ACTIONS = 8192  # forwards beyond which a step is simulated with fewer microbatches
+
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A plan as it would run. ``overfull`` is by rank: bytes at the peak, where they are more than the device has."""
+    """A plan as it would run. ``program`` and ``timeline`` have fewer microbatches than the plan where it has very many;
+    ``step_s`` and ``breakdown`` are of all of them.
+    """
 
     plan: Plan
     program: Program
     costs: StageCosts
     timeline: Timeline
-
-    @property
-    def step_s(self) -> float:
-        return self.timeline.step_s
+    step_s: float
+    breakdown: Mapping[str, float]
 
     @property
     def overfull(self) -> Mapping[int, int]:
+        """Peak bytes of the ranks that have less."""
         capacity = {rank: costs.capacity_bytes for (_, rank), costs in self.costs.of.items()}
         return {rank: peak for rank, peak in self.timeline.peak_bytes.items() if peak > capacity[rank]}
 
@@ -42,9 +46,39 @@ class Score:
 
 def score(plan: Plan, index: Index) -> Score:
     """Lower and simulate a plan that fits its model and cluster (``program.check``)."""
-    program = lower(index.blocks, plan)
     costs = stage_costs(index.table, plan, index.cluster)
-    return Score(plan, program, costs, simulate(program, costs, index.cluster))
+    fewer = _enough(plan)
+    program = lower(index.blocks, _with_microbatches(plan, fewer))
+    timeline = simulate(program, costs, index.cluster)
+    if fewer == plan.schedule.microbatches:
+        return Score(plan, program, costs, timeline, timeline.step_s, timeline.breakdown)
+    base = lower(index.blocks, _with_microbatches(plan, fewer - fewer // 4))
+    step_s, breakdown = _continued(timeline, simulate(base, costs, index.cluster), plan.schedule.microbatches, fewer)
+    return Score(plan, program, costs, timeline, step_s, breakdown)
+
+
+def _enough(plan: Plan) -> int:
+    """All microbatches; or, of very many, so many that a quarter of them runs in the steady state, where each adds as much
+    as the last one, and that memory has reached its peak (which GPipe only does with all of them).
+    """
+    if plan.schedule.name == "gpipe":
+        return plan.schedule.microbatches
+    ranks = sum(len(stage.ranks) for stage in plan.stages)
+    return min(plan.schedule.microbatches, max(4 * len(plan.stages), ACTIONS // ranks, 8))
+
+
+def _with_microbatches(plan: Plan, microbatches: int) -> Plan:
+    schedule = replace(plan.schedule, microbatches=microbatches)
+    return replace(plan, batch_size=plan.microbatch_size * microbatches, schedule=schedule)
+
+
+def _continued(longer: Timeline, shorter: Timeline, microbatches: int, fewer: int) -> tuple[float, dict[str, float]]:
+    """Step and breakdown at ``microbatches``, on the line through two simulations in the steady state."""
+    ratio = (microbatches - fewer) / (fewer // 4)
+    rank = min(longer.idle_s, key=lambda rank: (longer.idle_s[rank], rank))
+    more, less = longer.seconds[rank], shorter.seconds[rank]
+    step_s = longer.step_s + ratio * (longer.step_s - shorter.step_s)
+    return step_s, {cause: more[cause] + ratio * (more[cause] - less[cause]) for cause in more}
 
 
 def formula_step(plan: Plan, index: Index) -> float:
@@ -62,21 +96,21 @@ def parts_of(stage: Stage, index: Index) -> tuple[Part, ...]:
     return tuple(Part(group, tuple(rows[group])) for group in sorted(rows))
 
 
-def estimate(scored: Score, index: Index, lower_bound_s: float = 0.0) -> Estimate:
-    """What to say of a plan; without a solver's bound the lower bound is 0 and the gap 1."""
+def estimate(scored: Score, index: Index, lower_bound_s: float = math.nan) -> Estimate:
+    """What to say of a plan; without a solver's bound there is no gap (both are NaN)."""
     formula = formula_step(scored.plan, index)
     return Estimate(
         step_time_s=scored.step_s,
         formula_s=formula,
         lower_bound_s=lower_bound_s,
-        gap=max(0.0, (formula - lower_bound_s) / formula) if formula else 0.0,
-        schedule_bound_s=schedule_bound_s(scored.program, scored.costs),
-        breakdown=dict(scored.timeline.breakdown),
+        gap=max((formula - lower_bound_s) / formula, 0.0),  # this order keeps a NaN
+        schedule_bound_s=schedule_bound_s(scored.program, scored.costs, scored.plan.schedule.microbatches),
+        breakdown=dict(scored.breakdown),
         peak_bytes=dict(sorted(scored.timeline.peak_bytes.items())),
     )
 
 
-def schedule_bound_s(program: Program, costs: StageCosts) -> float:
+def schedule_bound_s(program: Program, costs: StageCosts, microbatches: int) -> float:
     """No execution of the schedule is faster: max over stages of (time of the stages before it + M x its own).
 
     Before a stage's first forward the stages whose values it reads must have run one, and after its last backward
@@ -91,8 +125,7 @@ def schedule_bound_s(program: Program, costs: StageCosts) -> float:
     return max(
         before_s[False][stage.index]
         + before_s[True][stage.index]
-        + program.microbatches
-        * max(sum(_rank_s(costs, stage.index, rank, back) for back in (False, True)) for rank in stage.ranks)
+        + microbatches * max(sum(_rank_s(costs, stage.index, rank, back) for back in (False, True)) for rank in stage.ranks)
         for stage in program.stages
     )
 

@@ -183,7 +183,7 @@ def _ways(
     if roomy(fastest, microbatches):
         return
     yield OptionSketch(fastest, recompute=True)
-    for step in range(1, steps + 1):
+    for step in range(1, steps + 1 if len(fastest) > 1 else 1):
         parts = leaning_parts(pools, counts, samples, step / steps)
         yield OptionSketch(parts, recompute=False)
         yield OptionSketch(parts, recompute=True)

@@ -5,7 +5,7 @@ Blocks of one kind are evaluated once, at the first of them. Bytes are those of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -87,9 +87,12 @@ class BlockTable:
 
     def shared_s(self, device: DeviceType, rows: int, start: int = 0, stop: int | None = None) -> float:
         """Seconds for the inputs-only ops that blocks [start, stop) need: once a microbatch, forward only."""
-        names = flow.needed_inputs_only(self.blocks, start, self.count if stop is None else stop)
+        names = self._rerun(start, self.count if stop is None else stop)
         key = ("shared", device, rows, names)
         return self._once(key, lambda: sum(self._op_s(self._ops[name], device, rows)[0] for name in names))
+
+    def _rerun(self, start: int, stop: int) -> tuple[str, ...]:
+        return self._once(("rerun", start, stop), lambda: flow.needed_inputs_only(self.blocks, start, stop))
 
     def kept(self, device: DeviceType, rows: int, recompute: bool) -> Kept:
         return self._once(("kept", device.kind, rows, recompute), lambda: self._kept(device.kind, rows, recompute))
@@ -103,6 +106,8 @@ class BlockTable:
 
     def collectives_s(self, rows: int, topology: Topology) -> Array:
         """[n] seconds, both directions, of collectives inside the blocks: those of ops that mix samples."""
+        if not self.blocks.sharded.mixing:
+            return np.zeros(self.count)
         return self._spread(lambda index: self._collective_s(index, rows, topology))
 
     @property
@@ -116,15 +121,24 @@ class BlockTable:
 
     def static_bytes(self, start: int, stop: int) -> float:
         """Of a stage: what its blocks share counts once."""
-        graph = self._graph
+        return self._once(("static", start, stop), lambda: self._static_bytes(start, stop))
+
+    def _static_bytes(self, start: int, stop: int) -> float:
         buffers = set(flow.stage_buffers(self.blocks, start, stop))
-        held = sum(buffer.value.nbytes(1) for buffer in graph.buffers if buffer.name in buffers)
+        held = sum(buffer.value.nbytes(1) for buffer in self._graph.buffers if buffer.name in buffers)
         return held + sum(self._state_bytes(parameter) for parameter in self.parameters(start, stop))
 
     def parameters(self, start: int, stop: int) -> tuple[Parameter, ...]:
         """That a stage of blocks [start, stop) holds."""
+        return self._once(("parameters", start, stop), lambda: self._parameters(start, stop))
+
+    def _parameters(self, start: int, stop: int) -> tuple[Parameter, ...]:
         names = set(flow.stage_parameters(self.blocks, start, stop)) | (self._unread if start == 0 else frozenset())
         return tuple(parameter for parameter in self._graph.parameters if parameter.name in names)
+
+    def trained_elements(self, start: int, stop: int) -> int:
+        """That the optimizer updates in blocks [start, stop)."""
+        return self._once(("trained", start, stop), lambda: sum(map(elements, self.parameters(start, stop))))
 
     @cached_property
     def _unread(self) -> frozenset[str]:
@@ -138,21 +152,21 @@ class BlockTable:
     @cached_property
     def trained(self) -> Array:
         """[n] numbers of trainable elements."""
-        return np.array([trained_elements(self.parameters(i, i + 1)) for i in range(self.count)], dtype=np.float64)
+        return np.array([self.trained_elements(i, i + 1) for i in range(self.count)], dtype=np.float64)
 
     @property
     def gradient_bytes(self) -> Array:
         """[n] what a sum over replicas moves."""
         return self.trained * PRECISIONS[self.precision].gradient_bytes
 
-    def update_transient(self, device: DeviceType, elements: Array | float) -> Array:
+    def update_transient(self, device: DeviceType, trained: Array | float) -> Array:
         """Bytes that the optimizer needs on top while it updates so many elements."""
-        return np.asarray(elements) * update_transient_bytes(self.optimizer, self.precision, device.kind)
+        return np.asarray(trained) * update_transient_bytes(self.optimizer, self.precision, device.kind)
 
-    def update_s(self, device: DeviceType, elements: float) -> float:
+    def update_s(self, device: DeviceType, trained: float) -> float:
         """Seconds to update so many elements: the time to read and write them and their state."""
-        nbytes = elements * update_traffic_bytes(self.optimizer, self.precision)
-        return float(op_s(device, 0, nbytes, op_class="elementwise")) if elements else 0.0
+        nbytes = trained * update_traffic_bytes(self.optimizer, self.precision)
+        return float(op_s(device, 0, nbytes, op_class="elementwise")) if trained else 0.0
 
     @cached_property
     def ties(self) -> tuple[tuple[int, int, float], ...]:
@@ -234,10 +248,13 @@ class BlockTable:
 
     def _shared_bytes(self, rows: int, start: int, stop: int | None) -> float:
         last = self.count if stop is None else stop
-        made = {v.name for name in flow.needed_inputs_only(self.blocks, start, last) for v in self._ops[name].outputs}
-        ops = [self._ops[name] for block in self.blocks.blocks[start:last] for name in block.ops]
-        kept = {name for op in ops if not made.isdisjoint(op.inputs) for name in self._work(op, "accelerator", rows).saved}
-        return self._value_bytes(kept & made, rows)
+        return self._value_bytes(self._once(("shared names", start, last), lambda: self._shared_names(start, last)), rows)
+
+    def _shared_names(self, start: int, stop: int) -> set[str]:
+        """Results of re-run ops that the backward of blocks [start, stop) keeps: the same at any number of rows."""
+        made = {value.name for name in self._rerun(start, stop) for value in self._ops[name].outputs}
+        ops = [self._ops[name] for block in self.blocks.blocks[start:stop] for name in block.ops]
+        return {name for op in ops if not made.isdisjoint(op.inputs) for name in self._work(op, "accelerator", 1).saved} & made
 
     def _cut(self, rows: int) -> Cut:
         values, gradients = np.zeros(self.count + 1), np.zeros(self.count + 1)
@@ -277,6 +294,6 @@ class BlockTable:
         return found
 
 
-def trained_elements(parameters: Iterable[Parameter]) -> int:
-    """Number of elements that an optimizer updates."""
-    return sum(parameter.value.numel(1) for parameter in parameters if parameter.trainable)
+def elements(parameter: Parameter) -> int:
+    """That an optimizer updates of it."""
+    return parameter.value.numel(1) if parameter.trainable else 0
