@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from autopart.plans import Baseline, Plan, Schedule, Stage
 from autopart.planner.decode import build_plan
 from autopart.planner.price import Index, pools
 from autopart.planner.problem import Part
 from autopart.planner.score import Score, formula_step, score
 from autopart.planner.strategies import Counts, even_parts, fastest_parts, microbatch_counts
+from autopart.plans import Baseline, Plan, Schedule, Stage
 from autopart.pricing.stages import stage_costs
 from autopart.program.schedule import in_flight
 from cost_models.memory import usable_bytes

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autopart.errors import InputError
-from autopart.plans import Plan
 from autopart.planner.choose import choose
 from autopart.planner.ilp import solve
 from autopart.planner.infeasible import explain
 from autopart.planner.price import Index, price, propose
 from autopart.planner.problem import Problem, Solution
 from autopart.planner.strategies import Pins, microbatch_counts
+from autopart.plans import Plan
 
 Progress = Callable[[float, float, float], None]
 

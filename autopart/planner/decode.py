@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster
-from autopart.plans import ClusterRef, Plan, Schedule, Stage
 from autopart.planner.price import Index
 from autopart.planner.problem import Candidate, Option, Part, Problem
+from autopart.plans import ClusterRef, Plan, Schedule, Stage
 
 
 def decode(candidate: Candidate, problem: Problem, index: Index) -> Plan:

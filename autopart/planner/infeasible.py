@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from autopart.cluster.cluster import Cluster, Group
 from autopart.errors import Infeasible
-from autopart.plans import Settings
 from autopart.planner.baselines import GIB
 from autopart.planner.choose import Solve, best_candidates
 from autopart.planner.price import Index, make_index, price, propose
 from autopart.planner.strategies import Pins
+from autopart.plans import Settings
 from cost_models.memory import OPTIMIZER_STATES, usable_bytes
 
 MEMORY_FACTORS = (1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0)
