@@ -12,13 +12,23 @@ from autopart.codegen.spelling import Scope, spell
 from autopart.ir.graph import Argument, Op, Ref, Size, Value
 
 ROWS = "b"
-LINE = 100  # expressions are joined while they stay below this
+LINE = 88  # an op is written inside of the next while the line stays below this
+DEEPEST = 7  # brackets in one line
 MANY = 6  # results that are named one by one
-CHAINED = frozenset({
-    "aten.reshape.default", "aten.view.default", "aten.transpose.int", "aten.permute.default", "aten.unsqueeze.default",
-    "aten.squeeze.dim", "aten.squeeze.dims", "aten.contiguous.default", "aten.expand.default", "aten.to.dtype", "aten.flatten.using_ints",
-})  # fmt: skip
-SUMMED = frozenset({"aten.dropout.default", "aten.linear.default", "aten.embedding.default"})
+
+
+def _kinds(packets: str) -> frozenset[str]:
+    return frozenset(packets.split())
+
+
+# What reads well inside of another expression: views before a view or a layer, arithmetic in arithmetic.
+VIEWS = _kinds("reshape view transpose permute unsqueeze squeeze contiguous expand to flatten t mT slice select")
+ARITHMETIC = _kinds(
+    """add sub rsub mul div neg pow exp log sqrt rsqrt square abs sin cos tanh sigmoid erf eq ne lt le gt ge logical_and
+    logical_or logical_not bitwise_and bitwise_or bitwise_not __and__ __or__ clamp sum mean to dropout relu gelu silu"""
+)
+LAYERS = _kinds("linear addmm embedding dropout matmul bmm mm")
+SPLITS = _kinds("split split_with_sizes chunk unbind")
 
 
 @dataclass
@@ -26,12 +36,14 @@ class Body:
     """The lines of a function under construction.
 
     ``users`` says who reads a value, ``kept`` which ones the surroundings read, ``expressions`` how a value is spelt here.
+    ``fixed`` names belong to one value each and are given out already.
     """
 
     users: Mapping[str, Sequence[Op]]
     kept: frozenset[str]
     namer: Namer
     leaf: Callable[[str], ast.expr]  # a parameter or buffer by its value's name
+    fixed: Mapping[str, str] = field(default_factory=dict)
     depth: int = 1
     autocast: bool = False  # whether regions without autocast must be said
     replicas: str = "replicas"
@@ -43,24 +55,22 @@ class Body:
 
     def refer(self, value: str) -> ast.expr:
         """The expression of a value."""
-        if value not in self.expressions:
-            return self.leaf(value)
-        return self.expressions[value]
+        return self.expressions[value] if value in self.expressions else self.leaf(value)
 
     def bind(self, value: str, wanted: str) -> str:
         """Gives a value a name of its own."""
-        name = self.namer.take(wanted)
+        name = self.fixed.get(value) or self.namer.take(wanted)
         self.expressions[value] = ast.Name(name)
         return name
 
-    def scope(self) -> Scope:
-        return Scope(self.refer, ROWS, here=self.device, replicas=self.replicas)
-
     def say(self, line: str) -> None:
-        self.lines.append(f"{layout.INDENT * self.depth}{line}" if line else "")
+        self.lines.append(f"{layout.INDENT * self.depth}{line}")
 
-    def ops(self, ops: Sequence[Op], base: str, wanted: Mapping[str, str]) -> None:
-        """Statements for ops in order. ``base`` is the module path that they share; ``wanted`` names some results."""
+    def ops(self, ops: Sequence[Op], base: str, name_of: Callable[[Op, bool], str]) -> None:
+        """Statements for ops in order. ``base`` is the module path that they share.
+
+        ``name_of`` says what an op's result is called, told whether the op is the last of its module.
+        """
         last = {op.module: op.name for op in ops}
         section = ""
         for index, op in enumerate(ops):
@@ -69,9 +79,38 @@ class Body:
             if here not in (section, "") and not _alone(ops, _under(base, here)):
                 self.say(f"# {here}")
             section = here
-            joined = self._joins(op, ops[index + 1] if index + 1 < len(ops) else None)
-            self._statement(op, base, joined=joined, last=last[op.module] == op.name, wanted=wanted)
+            expression = self._spelt(op)
+            self.counted |= _mentions(expression, ROWS)
+            if index + 1 < len(ops) and self._joins(op, expression, ops[index + 1]):
+                self.expressions[op.outputs[0].name] = expression
+            else:
+                self._statement(op, expression, name_of(op, last[op.module] == op.name))
         self._region(quiet=False)
+
+    def finish(self, values: Sequence[str]) -> list[str]:
+        """The lines with a return of ``values``; one that was only just named is returned as it is."""
+        results = [layout.source(self.refer(value)) for value in values]
+        if not results:
+            return self.lines
+        start = f"{layout.INDENT * self.depth}{results[0]} = "
+        if len(results) == 1 and self.lines and self.lines[-1].startswith(start):
+            return [*self.lines[:-1], f"{layout.INDENT * self.depth}return {self.lines[-1].removeprefix(start)}"]
+        return [*self.lines, *layout.give_back(results, self.depth)]
+
+    def keep(self, names: Mapping[str, str]) -> list[str]:
+        """The lines with every value of ``names`` under its name there."""
+        lines = list(self.lines)
+        for value, name in names.items():
+            found, start = layout.source(self.refer(value)), layout.INDENT * self.depth
+            made = [i for i, line in enumerate(lines) if line.startswith(f"{start}{found} = ")]
+            if made and not self.users.get(value):
+                lines[made[-1]] = f"{start}{name} = {lines[made[-1]].removeprefix(f'{start}{found} = ')}"
+            else:
+                lines.append(f"{start}{name} = {found}")
+        return lines
+
+    def _spelt(self, op: Op) -> ast.expr:
+        return spell(op, Scope(self.refer, ROWS, here=self.device, replicas=self.replicas))
 
     def _region(self, *, quiet: bool) -> None:
         """Opens or closes a region without autocast."""
@@ -82,58 +121,77 @@ class Body:
         self.depth += 1 if quiet else -1
         self.quiet = quiet
 
-    def _statement(self, op: Op, base: str, *, joined: bool, last: bool, wanted: Mapping[str, str]) -> None:
-        expression = spell(op, self.scope())
-        self.counted |= any(isinstance(node, ast.Name) and node.id == ROWS for node in ast.walk(expression))
-        if joined:
-            self.expressions[op.outputs[0].name] = expression
-        elif op.outputs:
-            self.lines += layout.assign(self._targets(op, base, last, wanted), expression, self.depth)
+    def _statement(self, op: Op, expression: ast.expr, word: str) -> None:
+        if op.outputs:
+            self.lines += layout.assign(self._targets(op, word), expression, self.depth)
         else:
             self.say("if m.training:")
             self.lines += layout.expression("", expression, self.depth + 1)
 
-    def _targets(self, op: Op, base: str, last: bool, wanted: Mapping[str, str]) -> list[str]:
-        word = result_name(op, base, last)
+    def _targets(self, op: Op, word: str) -> list[str]:
         if len(op.outputs) == 1:
-            return [self.bind(op.outputs[0].name, wanted.get(op.outputs[0].name, word))]
-        used = [bool(self.users.get(value.name)) or value.name in self.kept for value in op.outputs]
+            return [self.bind(op.outputs[0].name, word)]
         if len(op.outputs) <= MANY:
             return [
-                self.bind(value.name, wanted.get(value.name, f"{word}_{i}")) if here else "_"
-                for i, (value, here) in enumerate(zip(op.outputs, used, strict=True))
+                self.bind(value.name, f"{word}_{i}") if self.users.get(value.name) or value.name in self.kept else "_"
+                for i, value in enumerate(op.outputs)
             ]
         whole = self.namer.take(f"{word}s")
         for i, value in enumerate(op.outputs):
             self.expressions[value.name] = ast.Subscript(ast.Name(whole), ast.Constant(i), ast.Load())
         return [whole]
 
-    def _joins(self, op: Op, following: Op | None) -> bool:
-        """Whether an op is written inside of the next: a chain of views, or a term of a sum."""
-        if following is None or len(op.outputs) != 1 or op.mutates or following.mutates or op.autocast != following.autocast:
+    def _joins(self, op: Op, expression: ast.expr, following: Op) -> bool:
+        """Whether an op is written inside of the next, which alone reads it, and which stays readable."""
+        if len(op.outputs) != 1 or op.mutates or following.mutates or op.autocast != following.autocast:
             return False
         name = op.outputs[0].name
-        users = self.users.get(name, ())
-        if len(users) != 1 or users[0].name != following.name or _count(following, name) != 1 or name in self.kept:
+        if name in self.kept or name in self.fixed or [user.name for user in self.users.get(name, ())] != [following.name]:
             return False
-        chained = op.kind in CHAINED and following.kind in CHAINED and following.args[:1] == (Ref(name),)
-        summed = (
-            op.kind in SUMMED
-            and following.kind == "aten.add.Tensor"
-            and following.args[1:] == (Ref(name),)
-            and not following.kwargs
-        )
-        if not (chained or summed):
+        if list(refs((*following.args, *(value for _, value in following.kwargs)))).count(name) != 1 or not _fits(op, following):
             return False
-        return len(layout.source(spell(op, self.scope()))) + 4 * self.depth < LINE - 30
+        self.expressions[name] = expression
+        text = layout.source(self._spelt(following))
+        del self.expressions[name]
+        return len(text) + 4 * self.depth + 12 <= LINE and text.count("(") <= DEEPEST
+
+
+def _fits(op: Op, following: Op) -> bool:
+    """Whether the kinds read well inside of each other."""
+    inner, outer = packet(op), packet(following)
+    first = bool(op.outputs) and following.args[:1] == (Ref(op.outputs[0].name),)
+    if inner in LAYERS:
+        return outer == "add" or (first and outer in VIEWS | SPLITS)
+    if inner in VIEWS:
+        return outer in ARITHMETIC | LAYERS or (first and outer in VIEWS | SPLITS)
+    return inner in ARITHMETIC and outer in ARITHMETIC
+
+
+def packet(op: Op) -> str:
+    """``add`` of ``aten.add.Tensor``."""
+    return op.kind.split(".")[1]
+
+
+# What an op's result is called where its own name is long.
+WORDS = {
+    "scaled_dot_product_attention": "attention",
+    "cross_entropy_loss": "entropy",
+    "binary_cross_entropy_with_logits": "entropy",
+    "unsqueeze": "wider",
+    "embedding": "embedded",
+}
+
+
+def op_word(op: Op) -> str:
+    """What an op's result is called."""
+    word = packet(op).strip("_")
+    return WORDS.get(word, word)
 
 
 def result_name(op: Op, base: str, last: bool) -> str:
     """The last result of a module is called like the module, others like their op."""
     inner = op.module.removeprefix(base).strip(".")
-    if last and inner and op.module != base:
-        return path_name(inner)
-    return op.kind.split(".")[1].strip("_") if op.kind.count(".") else op.kind
+    return path_name(inner) if last and inner else op_word(op)
 
 
 def rows_of(names: Sequence[tuple[str, Value]]) -> str | None:
@@ -149,11 +207,6 @@ def rows_of(names: Sequence[tuple[str, Value]]) -> str | None:
     return None
 
 
-def shape_text(value: Value) -> str:
-    """``[b, 128, 768]``."""
-    return f"[{', '.join(str(size) for size in value.shape)}]"
-
-
 def tree_path(root: str, path: str) -> ast.expr:
     """``m.h[3].attn`` for ``h.3.attn``."""
     node: ast.expr = ast.Name(root)
@@ -167,25 +220,6 @@ def tree_path(root: str, path: str) -> ast.expr:
     return node
 
 
-def _section(module: str, base: str) -> str:
-    """The part of the block that an op belongs to: the first name below what all ops share, with its number."""
-    parts = _below(module, base).split(".")
-    return ".".join(parts[:2] if len(parts) > 1 and parts[1].isdigit() else parts[:1])
-
-
-def _below(module: str, base: str) -> str:
-    return module.removeprefix(base).strip(".")
-
-
-def _under(base: str, inner: str) -> str:
-    return f"{base}.{inner}" if base else inner
-
-
-def _alone(ops: Sequence[Op], module: str) -> bool:
-    """A module of one op is named by its result."""
-    return sum(op.module == module or op.module.startswith(f"{module}.") for op in ops) == 1
-
-
 def refs(argument: Argument) -> Iterator[str]:
     """Names of the values in an argument, as often as they occur."""
     if isinstance(argument, Ref):
@@ -195,8 +229,23 @@ def refs(argument: Argument) -> Iterator[str]:
             yield from refs(item)
 
 
-def _count(op: Op, name: str) -> int:
-    return sum(ref == name for ref in refs((*op.args, *(value for _, value in op.kwargs))))
+def _mentions(expression: ast.expr, name: str) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(expression))
+
+
+def _section(module: str, base: str) -> str:
+    """The part of the block that an op belongs to: the first name below what all ops share, with its number."""
+    parts = module.removeprefix(base).strip(".").split(".")
+    return ".".join(parts[:2] if len(parts) > 1 and parts[1].isdigit() else parts[:1])
+
+
+def _under(base: str, inner: str) -> str:
+    return f"{base}.{inner}" if base else inner
+
+
+def _alone(ops: Sequence[Op], module: str) -> bool:
+    """A module of one op is named by its result."""
+    return sum(op.module == module or op.module.startswith(f"{module}.") for op in ops) == 1
 
 
 # Attributes of nn.Module, which a tree has before any name of a model.

@@ -6,18 +6,19 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from autopart.blocks.blocks import Blocks
+from autopart.blocks.flow import needed_inputs_only
 from autopart.codegen import layout
 from autopart.codegen.body import result_name
-from autopart.codegen.functions import SHORT, Function, Unit, classes, function, units
+from autopart.codegen.forward import Source
+from autopart.codegen.functions import SHORT, Context, Function, Unit, classes, function, results, shared_units, units
 from autopart.codegen.header import docstring
-from autopart.codegen.names import Namer
-from autopart.codegen.stages import Source, stage_class
+from autopart.codegen.names import Namer, class_name
+from autopart.codegen.stages import interval, stage_class
 from autopart.codegen.train import TRAIN
 from autopart.ir.graph import GlobalSize, Graph, Input, Size, Value
-from autopart.plans import Plan
+from autopart.plans import Plan, Stage
 from autopart.program.program import Program, Transfer
 from autopart.program.text import format_actions
 
@@ -45,26 +46,42 @@ def emit(program: Program, blocks: Blocks, plan: Plan, *, notes: Notes | None = 
 def stages_source(program: Program, blocks: Blocks, plan: Plan, notes: Notes) -> str:
     """``stages.py``."""
     every = units(blocks)
-    graph = blocks.sharded.graph
-    names = shared_names(program, blocks)
-    values = {**graph.values, **{value.name: value for op in blocks.sharded.prologue for value in op.outputs}}
-    functions = _functions(every, plan, graph, names, values)
-    source = Source(blocks, program, names, values, functions, plan.settings.precision == "bfloat16")
+    source = _source(program, blocks, plan, every)
     by_name = {unit.block.name: unit for unit in every}
     code: list[str] = []
-    for written in dict.fromkeys(functions.values()):
+    for written in dict.fromkeys((*source.masks.values(), *source.functions.values())):
         code += ["", "", *written.lines]
     for stage in plan.stages:
         code += ["", "", *stage_class(source, stage, [by_name[name] for name in stage.blocks])]
-    tables = ["", "", *_tables(program, blocks, plan, names)]
-    constants = _constants(program, plan)
+    tables = ["", "", *_tables(program, blocks, plan, source.context.names)]
     head = docstring(program, plan, notes.devices, notes.memory_bytes)
-    return "\n".join([*head, "", *_imports("\n".join([*code, *tables])), "", *constants, *code, *tables]) + "\n"
+    lines = [*head, "", *_imports("\n".join([*code, *tables])), "", *_constants(program, plan), *code, *tables]
+    return "\n".join(lines) + "\n"
 
 
-def shared_names(program: Program, blocks: Blocks) -> dict[str, str]:
-    """Python names of the values that the whole module knows: inputs, statistics, what stages send, the loss."""
+def _source(program: Program, blocks: Blocks, plan: Plan, every: Sequence[Unit]) -> Source:
+    """Names and functions."""
     graph, namer = blocks.sharded.graph, Namer()
+    values = {**graph.values, **{value.name: value for op in blocks.sharded.prologue for value in op.outputs}}
+    alone = set(blocks.inputs_only)
+    shared = frozenset(value.name for op in graph.ops if op.name in alone for value in op.outputs)
+    names = shared_names(program, blocks, namer)
+    context = Context(graph, names, values, shared, plan.settings.precision == "bfloat16")
+    units_of = {stage.index: _shared_units(blocks, stage) for stage in plan.stages}
+    masks = _mask_functions(plan, every, units_of, context, namer)
+    return Source(blocks, program, context, _functions(every, plan, context, namer), masks, units_of)
+
+
+def _shared_units(blocks: Blocks, stage: Stage) -> list[Unit]:
+    """What a stage makes from the inputs alone."""
+    needed = set(needed_inputs_only(blocks, *interval(blocks, stage)))
+    graph = blocks.sharded.graph
+    return shared_units([op for op in graph.ops if op.name in needed], graph)
+
+
+def shared_names(program: Program, blocks: Blocks, namer: Namer) -> dict[str, str]:
+    """Python names of the values that the whole module knows: inputs, statistics, what stages send, the loss."""
+    graph = blocks.sharded.graph
     found = {graph.loss: namer.take("loss")}
     statistics = set(blocks.sharded.statistics)
     for source in graph.inputs:
@@ -78,22 +95,35 @@ def shared_names(program: Program, blocks: Blocks) -> dict[str, str]:
     return found
 
 
-def _functions(
-    every: Sequence[Unit], plan: Plan, graph: Graph, names: Mapping[str, str], values: Mapping[str, Value]
-) -> dict[str, Function]:
+def _functions(every: Sequence[Unit], plan: Plan, context: Context, namer: Namer) -> dict[str, Function]:
     """By block name. A short block that occurs once is written where it runs, unless it is recomputed."""
     again = {name for stage in plan.stages if stage.recompute for name in stage.blocks}
-    hints = {name: text for name, text in names.items() if name not in graph.producer}
-    namer, found = Namer(), {}
-    for members in classes(every, graph):
+    found = {}
+    for members in classes(every, context.graph):
         checkpointed = any(unit.block.name in again and unit.block.recomputable for unit in members)
         if len(members) == 1 and len(members[0].ops) <= SHORT and not checkpointed:
             continue
-        written = function(
-            members, graph, values, frozenset({graph.loss}), namer, hints, autocast=plan.settings.precision == "bfloat16"
-        )
+        name = namer.take(class_name(members[0].block.name))
+        written = function(members, name, results(members, context.graph), context)
         found.update({unit.block.name: written for unit in members})
     return found
+
+
+def _mask_functions(
+    plan: Plan, every: Sequence[Unit], units_of: Mapping[int, Sequence[Unit]], context: Context, namer: Namer
+) -> dict[tuple[str, ...], Function]:
+    """By the names of their ops: what follows from the inputs alone, where it is long."""
+    by_name = {unit.block.name: unit for unit in every}
+    wanted: dict[tuple[str, ...], tuple[Unit, set[str]]] = {}
+    for stage in plan.stages:
+        read = {name for block in stage.blocks for name in by_name[block].inputs}
+        for unit in units_of[stage.index]:
+            if len(unit.ops) > SHORT:
+                wanted.setdefault(unit.block.ops, (unit, set()))[1].update(read & set(unit.made))
+    return {
+        ops: function([unit], namer.take("masks"), tuple(i for i, name in enumerate(unit.made) if name in read), context)
+        for ops, (unit, read) in wanted.items()
+    }
 
 
 def _imports(code: str) -> list[str]:
@@ -108,6 +138,7 @@ def _imports(code: str) -> list[str]:
     lines += ["from torch.utils.checkpoint import checkpoint"] if used("checkpoint") else []
     words = (
         "Axis",
+        "GlobalSize",
         "Input",
         "Partial",
         "Replicate",
@@ -140,28 +171,23 @@ def _tables(program: Program, blocks: Blocks, plan: Plan, names: Mapping[str, st
     statistics = set(blocks.sharded.statistics)
     inputs = [_input(source, names) for source in blocks.sharded.graph.inputs if source.value.name not in statistics]
     transfers = [_transfer(transfer, names) for transfer in program.transfers]
-    lines = ['B = Size("b")  # samples: of the batch, a microbatch, or one rank\'s rows of it']
-    lines += ["", "# The tensors of a batch: name, sizes, dtype; where in the batch; which dim has the samples."]
-    lines += layout.bracketed("INPUTS = (", inputs, ")", 0, always=True)
-    lines += [
+    return [
+        'B = Size("b")  # samples: of the batch, a microbatch, or one rank\'s rows of it',
         "",
-        "# What stages send: value, from stage, to stage, sizes, dtype; how it lies over replicas; whether a gradient comes back.",
-    ]
-    lines += (
-        layout.bracketed("TRANSFERS = (", transfers, ")", 0, always=True)
-        if transfers
-        else ["TRANSFERS: tuple[Transfer, ...] = ()"]
-    )
-    stages = [f"Stage{stage.index}" for stage in plan.stages]
-    lines += ["", f"STAGES = ({stages[0]},)" if len(stages) == 1 else layout.bracketed("STAGES = (", stages, ")", 0)[0]]
-    lines += [
+        "# The tensors of a batch: name, sizes, dtype; where in the batch; which dim has the samples.",
+        *layout.table("INPUTS", inputs),
         "",
-        "# Which rank does what, in order. 1F0: forward of stage 1 for microbatch 0; B: backward; <r, >r: receive from, send to rank r;",
+        "# What stages send: value, from and to stage, sizes, dtype; how it lies over replicas; whether a gradient comes back.",
+        *(layout.table("TRANSFERS", transfers) if transfers else ["TRANSFERS: tuple[Transfer, ...] = ()"]),
+        "",
+        *layout.constant("STAGES", [f"Stage{stage.index}" for stage in plan.stages], 0),
+        "",
+        "# Which rank does what, in order. 1F0: forward of stage 1 for microbatch 0, B: backward; <2: receive from rank 2,",
+        "# >2: send to it; n*(...): n rounds, each for the next microbatch; S: sum gradients over their ranks; U: update.",
+        'PROGRAM = """',
+        format_actions(program.actions).rstrip("\n"),
+        '"""',
     ]
-    lines += [
-        "# n*(...): n rounds, each for the next microbatch; S: gradients are summed over the ranks that hold them; U: update."
-    ]
-    return [*lines, 'PROGRAM = """', format_actions(program.actions).rstrip("\n"), '"""']
 
 
 def _input(source: Input, names: Mapping[str, str]) -> str:
@@ -173,7 +199,8 @@ def _input(source: Input, names: Mapping[str, str]) -> str:
 def _transfer(transfer: Transfer, names: Mapping[str, str]) -> str:
     sizes = f'{_sizes(transfer.shape)}, "{transfer.dtype}"'
     placement = repr(transfer.placement).replace("dim=", "").replace(", outer=1", "")
-    return f'Transfer("{names[transfer.value]}", {transfer.source}, {transfer.target}, {sizes}, {placement}, {transfer.differentiable})'
+    stages = f"{transfer.source}, {transfer.target}"
+    return f'Transfer("{names[transfer.value]}", {stages}, {sizes}, {placement}, {transfer.differentiable})'
 
 
 def _sizes(shape: Sequence[int | Size | GlobalSize]) -> str:
@@ -201,17 +228,14 @@ def tensors_json(program: Program, graph: Graph) -> str:
         for p in graph.parameters
     ]
     buffers = [_row(b.name, b.value, holders, {"persistent": b.persistent}) for b in graph.buffers]
-    tables = [
-        f'"{name}": [\n  ' + ",\n  ".join(rows) + "\n ]" if rows else f'"{name}": []'
-        for name, rows in (("parameters", parameters), ("buffers", buffers))
-    ]
-    return "{\n " + ",\n ".join(tables) + "\n}\n"
+    tables = ",\n".join(f' "{name}": [{_lines(rows)}]' for name, rows in (("parameters", parameters), ("buffers", buffers)))
+    return f"{{\n{tables}\n}}\n"
+
+
+def _lines(rows: Sequence[str]) -> str:
+    return "\n  " + ",\n  ".join(rows) + "\n " if rows else ""
 
 
 def _row(name: str, value: Value, holders: Mapping[str, list[int]], more: Mapping[str, object]) -> str:
     row = {"name": name, "shape": list(value.shape), "dtype": value.dtype, "stages": holders[name], **more}
     return json.dumps(row)
-
-
-def model_name(path: str) -> str:
-    return PurePath(path).name

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 from autopart.blocks.blocks import Block, Blocks
 from autopart.codegen import layout
-from autopart.codegen.body import Body, result_name, rows_of, tree_path
-from autopart.codegen.names import Namer, class_name
+from autopart.codegen.body import Body, op_word, result_name, rows_of, tree_path
+from autopart.codegen.names import Namer
 from autopart.codegen.spelling import HERE, REPLICAS, needs
 from autopart.ir.graph import Argument, Graph, Op, Ref, Value
 
 SHORT = 6  # ops of a block that is written where it is used, if it occurs once
+SHARED = -1  # kind of what follows from the inputs alone
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A block and what flows through it, by value name. ``leaves`` are parameters and buffers below its prefix."""
+    """A block and what flows through it, by value name. ``inputs`` come from outside: no parameter or buffer below its prefix."""
 
     block: Block
     ops: tuple[Op, ...]
@@ -35,8 +36,9 @@ class Unit:
 
 @dataclass(frozen=True)
 class Function:
-    """An emitted function. ``arguments`` and ``results`` index ``Unit.inputs`` and ``Unit.made`` of any block that it runs;
-    ``extras`` are further arguments: ``b``, ``device``, ``replicas``.
+    """An emitted function: of a tree, then a block's inputs, then ``extras`` (``device``, ``replicas``, ``b``).
+
+    ``results`` index what the block makes.
     """
 
     name: str
@@ -50,6 +52,23 @@ def units(blocks: Blocks) -> list[Unit]:
     graph = blocks.sharded.graph
     by_name = {op.name: op for op in graph.ops}
     return [_unit(block, [by_name[name] for name in block.ops], graph) for block in blocks.blocks]
+
+
+def shared_units(ops: Sequence[Op], graph: Graph) -> list[Unit]:
+    """Ops that follow from the inputs alone, as units that have no value in common, in order."""
+    group_of: dict[str, list[Op]] = {}
+    groups: list[list[Op]] = []
+    for op in ops:
+        joined: list[Op] = []
+        for other in {id(group_of[name]): group_of[name] for name in op.inputs if name in group_of}.values():
+            joined += other
+            groups.remove(other)
+        joined.append(op)
+        groups.append(joined)
+        group_of.update({value.name: joined for each in joined for value in each.outputs})
+    order = {op.name: i for i, op in enumerate(ops)}
+    sorted_groups = [sorted(each, key=lambda op: order[op.name]) for each in groups]
+    return [_unit(Block("masks", SHARED, tuple(op.name for op in each), ""), each, graph) for each in sorted_groups]
 
 
 def _unit(block: Block, ops: Sequence[Op], graph: Graph) -> Unit:
@@ -117,50 +136,63 @@ def classes(every: Sequence[Unit], graph: Graph) -> list[list[Unit]]:
     return list(found.values())
 
 
-def results(members: Sequence[Unit], graph: Graph, kept: frozenset[str]) -> tuple[int, ...]:
-    """Which made values some member's surroundings read."""
+def results(members: Sequence[Unit], graph: Graph) -> tuple[int, ...]:
+    """Which made values some member's surroundings read, the loss among them."""
     found: set[int] = set()
     for unit in members:
         own = {op.name for op in unit.ops}
         for i, name in enumerate(unit.made):
-            if name in kept or any(user.name not in own for user in graph.users[name]):
+            if name == graph.loss or any(user.name not in own for user in graph.users[name]):
                 found.add(i)
     return tuple(sorted(found))
 
 
-def function(
-    members: Sequence[Unit],
-    graph: Graph,
-    values: Mapping[str, Value],
-    kept: frozenset[str],
-    namer: Namer,
-    hints: Mapping[str, str],
-    *,
-    autocast: bool,
-) -> Function:
-    """Writes the function of a class of blocks. ``hints`` names values that have a name already; ``values`` knows the prologue's too."""
-    first = members[0]
-    given = results(members, graph, kept)
-    name = namer.take(class_name(first.block.name))
+@dataclass(frozen=True)
+class Context:
+    """What functions are written from.
+
+    ``names`` are Python names of values in the whole module (inputs, statistics, what stages send, the loss), ``values`` knows
+    the prologue's too, ``shared`` are the values that follow from the inputs alone.
+    """
+
+    graph: Graph
+    names: Mapping[str, str]
+    values: Mapping[str, Value]
+    shared: frozenset[str]
+    autocast: bool
+
+
+def function(members: Sequence[Unit], name: str, given: tuple[int, ...], context: Context) -> Function:
+    """Writes the function of a class of blocks, which returns what ``given`` indexes."""
+    first, graph = members[0], context.graph
     prefix = first.block.prefix
-    body = Body(graph.users, kept, Namer(), lambda value: tree_path("m", below(graph, value, prefix) or ""), autocast=autocast)
-    parameters = [(body.bind(value, _argument_name(value, first, graph, hints)), values[value]) for value in first.inputs]
+    read = frozenset(first.made[i] for i in given)
+    body = Body(
+        graph.users, read, Namer(), lambda value: tree_path("m", below(graph, value, prefix) or ""), autocast=context.autocast
+    )
+    parameters = [(body.bind(value, _argument_name(value, first, context)), context.values[value]) for value in first.inputs]
     wanted = frozenset().union(*(needs(op) for op in first.ops))
     extras: list[str] = []
     if HERE in wanted:
         body.device = f"{parameters[0][0]}.device" if parameters else "device"
         extras += [] if parameters else ["device"]
     extras += ["replicas"] if REPLICAS in wanted else []
-    body.ops(first.ops, first.base, {})
+    body.ops(first.ops, first.base, lambda op, last: value_name(op, first.base, last, context))
     rows = rows_of(parameters)
     extras += ["b"] if body.counted and rows is None else []
     lines = layout.define(name, _parameters(parameters, extras), _result(len(given)), 0)
     lines += _docstring(members)
     lines += [f"{layout.INDENT}b = {rows}"] if body.counted and rows else []
-    lines += body.lines
-    if given:
-        lines += layout.give_back([layout.source(body.refer(first.made[i])) for i in given], 1)
-    return Function(name, given, tuple(extras), tuple(lines))
+    return Function(name, given, tuple(extras), (*lines, *body.finish([first.made[i] for i in given])))
+
+
+def value_name(op: Op, base: str, last: bool, context: Context) -> str:
+    """What an op's result is called: the loss, a mask, its module or its op."""
+    if any(value.name == context.graph.loss for value in op.outputs):
+        return "loss"
+    if any(value.name in context.shared for value in op.outputs):
+        return "mask" if last and op.outputs[0].dtype == "bool" else op_word(op)
+    return result_name(op, base, last)
 
 
 def _parameters(parameters: Sequence[tuple[str, Value]], extras: Sequence[str]) -> list[str]:
@@ -174,20 +206,24 @@ def _result(count: int) -> str:
     return f"tuple[{', '.join(['Tensor'] * count)}]"
 
 
-def _argument_name(value: str, unit: Unit, graph: Graph, hints: Mapping[str, str]) -> str:
-    if value in hints:
-        return hints[value]
+def _argument_name(value: str, unit: Unit, context: Context) -> str:
+    """``x`` for the main activation; others by what they are."""
+    graph = context.graph
+    if value in context.names and value not in graph.producer:
+        return context.names[value]
     leaf = qualified(graph, value)
     if leaf is not None:
         return "_".join(leaf.split(".")[-2:])
-    activations = [name for name in unit.inputs if name not in hints and qualified(graph, name) is None]
-    if activations == [value]:
-        return "x"
-    return result_name(graph.producer[value], "", last=True)
+    activations = [name for name in unit.inputs if name in graph.producer and name not in context.shared]
+    if value in activations:
+        return "x" if activations[0] == value else result_name(graph.producer[value], "", last=True)
+    return "mask" if context.values[value].dtype == "bool" else op_word(graph.producer[value])
 
 
 def _docstring(members: Sequence[Unit]) -> list[str]:
     names = [unit.block.name for unit in members]
+    if members[0].block.kind == SHARED:
+        return [f'{layout.INDENT}"""Masks and positions: what follows from the inputs alone."""']
     text = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}, {len(names)} times in the model"
     return [f'{layout.INDENT}"""{text[:100]}."""']
 

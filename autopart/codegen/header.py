@@ -15,15 +15,15 @@ GIB = 2**30
 def docstring(program: Program, plan: Plan, devices: Mapping[int, str], memory_bytes: Mapping[int, int]) -> list[str]:
     """The lines, quotes included."""
     count = len(program.actions)
+    size = program.batch_size // program.microbatches
     title = (
         f"{PurePath(plan.model.path).name} over {PurePath(plan.cluster.path).name}: {_count(len(program.stages), 'stage')} on "
-        f"{_count(count, 'rank')}, {_count(program.microbatches, 'microbatch')} of {program.batch_size // program.microbatches}, {program.schedule}."
+        f"{_count(count, 'rank')}, {_count(program.microbatches, 'microbatch')} of {size}, {program.schedule}."
     )
     lines = [f'"""{title}'[:WIDTH], "", *(f"    {line}" for line in _table(program, plan, devices, memory_bytes)), ""]
     if plan.estimate is not None:
-        lines.append(
-            f"A step takes {_seconds(plan.estimate.step_time_s)} by simulation; proven within {plan.estimate.gap:.1%} of the best plan."
-        )
+        took, gap = _seconds(plan.estimate.step_time_s), plan.estimate.gap
+        lines.append(f"A step takes {took} by simulation; proven within {gap:.1%} of the best plan.")
     if plan.unused_ranks:
         lines.append(f"Ranks {', '.join(map(str, plan.unused_ranks))} are idle."[:WIDTH])
     return [*lines, "Emitted by autopart: change the plan rather than this file.", '"""']

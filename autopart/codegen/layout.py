@@ -65,6 +65,21 @@ def bracketed(head: str, items: Sequence[str], tail: str, depth: int, *, always:
     return [f"{INDENT * depth}{head}", *body, f"{INDENT * depth}{tail}"]
 
 
+def constant(name: str, items: Sequence[str], depth: int, comment: str = "") -> list[str]:
+    """``name = (items)  # comment``."""
+    line = f"{INDENT * depth}{name} = ({', '.join(items)}{',' if len(items) == 1 else ''})"
+    if len(line) <= WIDTH - 3 - len(comment):
+        return [line + (f"  # {comment}" if comment else "")]
+    said = [f"{INDENT * depth}# {comment}"] if comment else []
+    return [*said, f"{INDENT * depth}{name} = (", *(f"{INDENT * (depth + 1)}{item}," for item in items), f"{INDENT * depth})"]
+
+
+def table(name: str, items: Sequence[str]) -> list[str]:
+    """A module's tuple: an item a line, one item alone on the name's line where it fits."""
+    alone = f"{name} = ({items[0]},)"
+    return [alone] if len(items) == 1 and len(alone) <= WIDTH else bracketed(f"{name} = (", items, ")", 0, always=True)
+
+
 def _item(item: ast.expr | ast.keyword) -> str:
     return source(item) if isinstance(item, ast.expr) else f"{item.arg}={source(item.value)}"
 

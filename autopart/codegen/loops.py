@@ -34,7 +34,8 @@ class Carried:
 class Loop:
     """``rounds`` of ``calls`` (those of the first round) over ``tree[first : first + rounds]``.
 
-    ``paths`` say where below its item a call's tree is, None for no tree of its own. ``results`` are the last round's outputs, call by call.
+    ``paths`` say where below its item a call's tree is, None for no tree of its own. ``results`` are the
+    last round's outputs, call by call.
     """
 
     calls: tuple[Call, ...]

@@ -7,9 +7,9 @@ import keyword
 import re
 
 MODULE_NAMES = frozenset({
-    "torch", "F", "Tensor", "Axis", "Input", "Partial", "Replicate", "Shard", "Size", "Stage", "Transfer", "Tree", "Value", "comm",
-    "checkpoint", "B", "BATCH", "MICROBATCHES", "SCHEDULE", "PRECISION", "RANKS", "INPUTS", "TRANSFERS", "STAGES", "PROGRAM",
-    "m", "self", "b", "device", "replicas",
+    "torch", "F", "Tensor", "Axis", "Input", "Partial", "Replicate", "Shard", "Size", "Stage", "Transfer", "Tree", "Value",
+    "comm", "checkpoint", "B", "BATCH", "MICROBATCHES", "SCHEDULE", "PRECISION", "RANKS", "INPUTS", "TRANSFERS", "STAGES",
+    "PROGRAM", "GlobalSize", "no_autocast", "m", "self", "b", "device", "replicas",
 })  # fmt: skip
 # What an op's result is called where the op's own name would hide a builtin.
 PLAIN = {
@@ -58,7 +58,7 @@ def path_name(path: str) -> str:
     last = [parts.pop()]
     while parts and last[0].isdigit():
         last.insert(0, parts.pop())
-    return identifier("_".join(last))
+    return identifier("_".join(["layer", *last] if last[0].isdigit() else last))
 
 
 def class_name(path: str) -> str:

@@ -21,7 +21,7 @@ HERE, REPLICAS, TRAINING = "here", "replicas", "training"
 
 @dataclass(frozen=True)
 class Scope:
-    """What an expression may refer to: a value's expression by name, the numbers of samples, the device, the replicas, training or not."""
+    """What an expression may refer to: values by name, numbers of samples, the device, the replicas, the training flag."""
 
     value: Callable[[str], ast.expr]
     rows: str = "b"
@@ -95,7 +95,7 @@ def render(argument: Argument, scope: Scope) -> ast.expr:
             return number(argument)
 
 
-def number(value: complex | str | None) -> ast.expr:
+def number(value: bool | int | float | complex | str | None) -> ast.expr:  # noqa: PYI041  (mypy tells them apart)
     """A literal; a negative number as Python parses it."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
         return ast.UnaryOp(ast.USub(), ast.Constant(-value))
@@ -160,7 +160,7 @@ def _same_literal(a: Argument, b: Argument) -> bool:
 
 def _shrunk(value: Argument) -> Argument:
     """A tuple of equal numbers as that number."""
-    if isinstance(value, tuple) and value and isinstance(value[0], int) and all(item == value[0] for item in value):
+    if isinstance(value, tuple) and value and isinstance(value[0], int | float) and all(item == value[0] for item in value):
         return value[0]
     return value
 
@@ -282,7 +282,8 @@ def _renamed(expression: str, rows: str) -> ast.expr:
 
 def _slice(op: Op, scope: Scope) -> ast.expr | None:
     """``x[:, 1:5]``, where the bounds are plain."""
-    source, dim, start, end, step = (*op.args, *(0, None, None, 1)[len(op.args) - 1 :])
+    defaults: tuple[Argument, ...] = (0, None, None, 1)
+    source, dim, start, end, step = op.args + defaults[len(op.args) - 1 :]
     if op.kwargs or not isinstance(source, Ref) or not isinstance(dim, int):
         return None
     bounds = (None if start == 0 else start, None if end == END else end, None if step == 1 else step)

@@ -73,7 +73,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--optimizer", choices=list(optimizers(0.0)), default="adamw")
     parser.add_argument("--clip", type=float, help="largest norm of all gradients together")
     parser.add_argument("--checkpoint", type=Path, default=HERE / "weights.pt", help="state dict of the unsplit model")
-    parser.add_argument("--data", type=Path, default=HERE / "batch.pt", help="torch.save of what example_inputs returns")
+    parser.add_argument("--data", type=Path, default=HERE / "batch.pt", help="torch.save of what example_inputs gives")
     parser.add_argument("--save", type=Path, help="where the trained state dict goes")
     parser.add_argument("--losses", type=Path, help="where the losses go, as JSON")
     parser.add_argument("--seed", type=int, default=0, help="of dropout")

@@ -66,7 +66,6 @@ class Executor:
         self.stage: Stage = package.stages[index]()
         self.index = self.spec.ranks.index(world.rank)
         self.share = self.spec.shares[self.index]
-        self.microbatch = program.batch_size // program.microbatches
         self.steps = [step for step in split_steps(program.actions[world.rank]) if step.action.kind is not Kind.UPDATE]
         self.tags = {transfer: 2 * program.microbatches * i for i, transfer in enumerate(program.transfers)}
         self.pieces = {backward: messages(program, backward=backward) for backward in (False, True)}
@@ -196,7 +195,7 @@ class Executor:
 
     def _receive(self, piece: Piece, peer: int, m: int, backward: bool) -> _Arrival:
         transfer = piece.transfer
-        buffer = torch.empty(shape(piece, self.microbatch), dtype=torch_dtype(transfer.dtype), device=self.world.wire)
+        buffer = torch.empty(shape(piece, self.program.batch_size), dtype=torch_dtype(transfer.dtype), device=self.world.wire)
         with failing_as(self._message("receiving", transfer, m, peer, backward)):
             work = dist.irecv(buffer, self.world.process_of[peer], self._group(backward), self._tag(transfer, m, backward))
         assert work is not None
@@ -237,7 +236,7 @@ class Executor:
 
     def _sum(self, transfer: Transfer, arrived: Sequence[tuple[Piece, Tensor]]) -> Tensor:
         """Of terms that may be none."""
-        sizes = shape(Piece(transfer, 0, 0), self.microbatch)
+        sizes = shape(Piece(transfer, 0, 0), self.program.batch_size)
         found = torch.zeros(sizes, dtype=torch_dtype(transfer.dtype), device=self.world.device)
         for _, tensor in arrived:
             found = found + tensor
@@ -251,7 +250,7 @@ class Executor:
             if isinstance(transfer.placement, Shard):
                 value = part(value, transfer.placement, self.share, start, piece.rows)
             moved = value.to(self.world.wire, torch_dtype(transfer.dtype)).contiguous()
-            wanted = shape(piece, self.microbatch)
+            wanted = shape(piece, self.program.batch_size)
             assert tuple(moved.shape) == wanted, f"{transfer.value} is {tuple(moved.shape)}, the program says {wanted}"
             doing = self._message("sending", transfer, m, peer, backward)
             with failing_as(doing):

@@ -43,7 +43,7 @@ class DistributedModule(nn.Module):
         timeout_s: float = 600.0,
         bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
-        """``package`` is the folder that ``autopart compile`` wrote, ``seed`` dropout's; a rank waits ``timeout_s`` for another."""
+        """``package`` is the folder that ``autopart compile`` wrote; ``seed`` is dropout's; a rank waits ``timeout_s`` for others."""
         super().__init__()
         self._package = package if isinstance(package, Package) else read_package(package)
         sums = gradient_sums(self._package.program.stages)
@@ -106,13 +106,13 @@ class DistributedModule(nn.Module):
         return norm
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """The parameters of this rank. A rank without any yields one empty placeholder, so that an optimizer can be made everywhere."""
+        """The parameters of this rank; an empty placeholder where it has none, so that an optimizer can be made everywhere."""
         found = list(super().parameters(recurse))
         yield from found or [self._placeholder]
 
     @property
     def rank(self) -> int:
-        """This process's rank in the plan."""
+        """The rank of this process in the plan."""
         return self._world.rank
 
     @property
@@ -153,9 +153,10 @@ class DistributedModule(nn.Module):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Takes this rank's part of the unsplit model's state dict. Needs no other rank."""
-        assert strict and not assign, "a state dict is loaded strictly, by copying"
+        assert strict, "a state dict is loaded strictly"
+        assert not assign, "a state dict is loaded by copying"
         weights.load(self._package, self._held(), state_dict)
-        return nn.modules.module._IncompatibleKeys([], [])
+        return [], []
 
     def load_checkpoint(self, path: str | Path) -> None:
         """``load_state_dict`` from a file that torch.save or safetensors wrote; only this rank's part is read into memory."""

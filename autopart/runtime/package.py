@@ -104,7 +104,8 @@ def _import(path: Path) -> ModuleType:
     """Under a name of its own, so that two packages in one process do not meet."""
     name = f"autopart_stages_{blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None, f"{path} is no module"
+    assert spec.loader is not None, f"{path} can't be loaded"
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

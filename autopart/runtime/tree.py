@@ -35,13 +35,13 @@ class Tree(nn.Module):
     def put_parameter(self, path: str, parameter: nn.Parameter) -> None:
         """Registers under a fully qualified name, past nn.Module's checks: any name that a model has will do."""
         holder, name = self._holder(path)
-        holder._parameters[name] = parameter
+        holder._parameters[name] = parameter  # noqa: SLF001  (a tree like itself)
 
     def put_buffer(self, path: str, tensor: Tensor, *, persistent: bool) -> None:
         holder, name = self._holder(path)
-        holder._buffers[name] = tensor
+        holder._buffers[name] = tensor  # noqa: SLF001
         if not persistent:
-            holder._non_persistent_buffers_set.add(name)
+            holder._non_persistent_buffers_set.add(name)  # noqa: SLF001
 
     def grow(self, path: str) -> Tree:
         """The container at a path, made where it does not exist."""

@@ -25,7 +25,10 @@ Ranks = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The place of this process: its rank in the plan, the processes of all ranks, its device, and where messages lie (CPU under gloo)."""
+    """The place of this process: its rank in the plan, the processes of all ranks, its device.
+
+    ``wire`` is where messages lie: the device under NCCL, the CPU under gloo.
+    """
 
     rank: int
     process_of: Mapping[int, int]
