@@ -1,98 +1,119 @@
-"""One process for each used rank, all on this machine; what torchrun does over several."""
+"""Runs a script in several processes on this machine, as torchrun would: what ``autopart run`` uses.
+
+If one process fails the others are killed and its error is raised; on Ctrl-C, or if the launcher itself is killed, none is left behind.
+"""
 
 from __future__ import annotations
 
 import os
-import socket
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
+import torch.distributed as dist
+
 from autopart.errors import RunError
+from autopart.runtime import child
 
-POLL_S = 0.05
-GRACE_S = 5.0  # that the others get to stop by themselves once one has failed
-TAIL = 12  # lines of a failed rank's messages that are shown
+POLL_S, GRACE_S = 0.05, 1.0
+SHOWN_LINES = 30
+AFTERMATH = "stopped while"  # how a rank says that another one died
 
 
-def launch(script: Path, processes: int, arguments: Sequence[str] = (), *, quiet: bool = False) -> None:
-    """Run ``python script arguments`` as ``processes`` ranks; their standard output is this process's, or nobody's if ``quiet``.
-
-    Returns when all have ended well. The first that fails ends the others, and its last messages are the error. None of them
-    outlives this call, however it ends.
-    """
-    port = _free_port()
+def launch(
+    script: Path,
+    arguments: Sequence[str] = (),
+    *,
+    processes: int,
+    timeout_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Returns when all processes have ended well. The first one's standard output is this process's own."""
+    store = _store()
     with tempfile.TemporaryDirectory(prefix="autopart-") as folder:
-        started: list[subprocess.Popen[bytes]] = []
-        logs = [Path(folder, f"rank{rank}") for rank in range(processes)]
+        logs = [Path(folder) / f"{rank}.err" for rank in range(processes)]
+        running: list[subprocess.Popen[bytes]] = []
         try:
             for rank, log in enumerate(logs):
-                with log.open("wb") as errors:
-                    started.append(_start([str(script), *arguments], place(rank, processes, port), errors, quiet))
-            failed = _first_failure(started)
+                with log.open("wb") as stderr:
+                    variables = _variables(rank, processes, store.port) | dict(environment or {})
+                    running.append(_start(script, arguments, variables, stderr, quiet=rank > 0))
+            _wait(running, logs, timeout_s)
         finally:
-            _end(started)
-        if failed is not None:
-            raise RunError(f"process {failed} of {processes} failed: {_message(logs[failed], started[failed].returncode)}")
+            _kill(running)
 
 
-def place(rank: int, processes: int, port: int) -> dict[str, str]:
-    """The variables that torchrun sets."""
+def _store() -> dist.TCPStore:
+    """Where the processes meet; on a port that is free and stays so."""
+    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=300))
+
+
+def _variables(rank: int, processes: int, port: int) -> dict[str, str]:
+    """torchrun's, for processes that meet at the launcher's store over the loopback interface."""
+    root = str(Path(__file__).resolve().parents[2])
     return {
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+        **os.environ,
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")])),
+        child.PARENT: str(os.getpid()),
     }
 
 
-def _start(command: Sequence[str], variables: Mapping[str, str], errors: IO[bytes], quiet: bool) -> subprocess.Popen[bytes]:
-    environment = {"OMP_NUM_THREADS": "1", **os.environ, **variables}
+def _start(
+    script: Path, arguments: Sequence[str], variables: Mapping[str, str], stderr: IO[bytes], *, quiet: bool
+) -> subprocess.Popen[bytes]:
+    """In a session of its own, so that Ctrl-C reaches the launcher alone."""
+    command = [sys.executable, child.__file__, str(script), *arguments]
     stdout = subprocess.DEVNULL if quiet else None
-    return subprocess.Popen([sys.executable, *command], env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=errors)
+    return subprocess.Popen(
+        command, env=dict(variables), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
+    )
 
 
-def _first_failure(started: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Which process failed first, once all have ended or one has failed."""
-    while True:
-        codes = [process.poll() for process in started]
-        failed = [rank for rank, code in enumerate(codes) if code]
-        if failed:
-            return failed[0]
-        if all(code == 0 for code in codes):
-            return None
+def _wait(running: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path], timeout_s: float | None) -> None:
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while any(process.poll() is None for process in running):
+        if any(process.poll() for process in running):
+            time.sleep(GRACE_S)  # the others may be about to say more
+            break
+        if deadline is not None and time.monotonic() > deadline:
+            raise RunError(f"the run did not end within {timeout_s:.0f} s", remedy="Give it more time, or fewer steps.")
         time.sleep(POLL_S)
+    failed = [rank for rank, process in enumerate(running) if process.poll()]
+    if failed:
+        raise _failure(running, logs, failed)
 
 
-def _end(started: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ends what still runs: asked first, then killed."""
-    running = [process for process in started if process.poll() is None]
+def _failure(running: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path], failed: Sequence[int]) -> RunError:
+    """The error of the process that failed first: killed ones, then those that do not merely miss another."""
+    said = {rank: logs[rank].read_text(errors="replace").strip() for rank in failed}
+    rank = min(failed, key=lambda rank: (running[rank].returncode > 0, AFTERMATH in said[rank], rank))
+    status = running[rank].returncode
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    text = said[rank][said[rank].rfind("autopart: ") :] if "autopart: " in said[rank] else said[rank]
+    lines = text.splitlines()[-SHOWN_LINES:]
+    remedy = "It may have run out of memory." if status == -signal.SIGKILL else ""
+    return RunError("\n  ".join([f"process {rank} {how}", *lines]), remedy=remedy)
+
+
+def _kill(running: Sequence[subprocess.Popen[bytes]]) -> None:
+    """All of them with whatever they started, and waits until they are gone."""
     for process in running:
-        process.terminate()
-    deadline = time.monotonic() + GRACE_S
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     for process in running:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _message(log: Path, code: int) -> str:
-    """The last lines of what a failed process said."""
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    ended = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-    return "\n  ".join([ended, *(line.removeprefix("autopart: ") for line in lines[-TAIL:])])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+        process.wait()
