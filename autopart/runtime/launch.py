@@ -28,13 +28,14 @@ AFTERMATH = "stopped while"  # how a rank says that another one died
 
 def launch(
     script: Path,
+    processes: int,
     arguments: Sequence[str] = (),
     *,
-    processes: int,
+    quiet: bool = False,
     timeout_s: float | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Returns when all processes have ended well. The first one's standard output is this process's own."""
+    """Returns when all processes have ended well. The first one's standard output is this process's own, unless ``quiet``."""
     store = _store()
     with tempfile.TemporaryDirectory(prefix="autopart-") as folder:
         logs = [Path(folder) / f"{rank}.err" for rank in range(processes)]
@@ -43,7 +44,7 @@ def launch(
             for rank, log in enumerate(logs):
                 with log.open("wb") as stderr:
                     variables = _variables(rank, processes, store.port) | dict(environment or {})
-                    running.append(_start(script, arguments, variables, stderr, quiet=rank > 0))
+                    running.append(_start(script, arguments, variables, stderr, quiet=quiet or rank > 0))
             _wait(running, logs, timeout_s)
         finally:
             _kill(running)

@@ -26,7 +26,7 @@ open(sys.argv[1] + os.environ["RANK"], "w").write(f"{x.item()} {os.environ['OMP_
 def test_processes_meet(tmp_path: Path) -> None:
     script = tmp_path / "meet.py"
     script.write_text(MEET)
-    launch(script, [str(tmp_path / "out")], processes=3, timeout_s=60)
+    launch(script, 3, [str(tmp_path / "out")], timeout_s=60)
     assert [(tmp_path / f"out{rank}").read_text().split()[0] for rank in range(3)] == ["3.0"] * 3
 
 
@@ -40,7 +40,7 @@ def test_first_failure_is_raised_and_the_others_end(tmp_path: Path) -> None:
         "time.sleep(60)\n"
     )
     with pytest.raises(RunError, match=r"process 1 ended with status 1\n  autopart: rank 1: the weights are missing"):
-        launch(script, processes=3, timeout_s=50)
+        launch(script, 3, timeout_s=50)
     assert not any(_alive(int((tmp_path / f"pid{rank}").read_text())) for rank in range(3))
 
 
@@ -48,7 +48,7 @@ def test_a_killed_process_is_named(tmp_path: Path) -> None:
     script = tmp_path / "die.py"
     script.write_text("import os, signal, time\nif os.environ['RANK'] == '0': os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)\n")
     with pytest.raises(RunError, match="process 0 was killed by SIGKILL"):
-        launch(script, processes=2, timeout_s=50)
+        launch(script, 2, timeout_s=50)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
@@ -56,7 +56,7 @@ def test_a_killed_process_is_named(tmp_path: Path) -> None:
 def test_no_process_outlives_the_launcher(tmp_path: Path, end: signal.Signals) -> None:
     script = tmp_path / "sleep.py"
     script.write_text(f"import os, time\nopen(r'{tmp_path}/pid' + os.environ['RANK'], 'w').write(str(os.getpid()))\ntime.sleep(60)\n")
-    program = f"from pathlib import Path; from autopart.runtime.launch import launch; launch(Path(r'{script}'), processes=2)"
+    program = f"from pathlib import Path; from autopart.runtime.launch import launch; launch(Path(r'{script}'), 2)"
     launcher = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     files = [tmp_path / f"pid{rank}" for rank in range(2)]
     try:
