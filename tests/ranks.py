@@ -1,7 +1,8 @@
 """Several ranks on this machine, forked after torch is imported: seconds, not tens of seconds.
 
-``run_ranks(world, function, *args)`` calls ``function(rank, *args)`` in ``world`` processes with torchrun's variables and a process group over
-a file, and returns their results in order. A rank that fails, or does not end in time, fails the caller with that rank's traceback.
+``run_ranks(world, function, *args)`` calls ``function(rank, *args)`` in ``world`` processes with torchrun's variables and a process
+group over a file, and returns their results in order. A rank that fails, or does not end in time, fails the caller with its traceback;
+one of ``dying`` may die instead, its result is None.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pickle
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -29,7 +30,12 @@ class RankFailed(AssertionError):
 
 
 def run_ranks(
-    world: int, function: Callable[..., Any], *args: Any, timeout_s: float = TIMEOUT_S, group_timeout_s: float = 20.0
+    world: int,
+    function: Callable[..., Any],
+    *args: Any,
+    timeout_s: float = TIMEOUT_S,
+    group_timeout_s: float = 20.0,
+    dying: Sequence[int] = (),
 ) -> list[Any]:
     """Results of all ranks; ``args`` are inherited by the fork, results come back pickled."""
     context = mp.get_context("fork")
@@ -44,14 +50,14 @@ def run_ranks(
             theirs.close()
             ends.append(ours)
         try:
-            return _collected(ends, time.monotonic() + timeout_s)
+            return _collected(ends, time.monotonic() + timeout_s, dying)
         finally:
             for process in processes:
                 process.kill()
                 process.join()
 
 
-def _collected(ends: list[Connection], deadline: float) -> list[Any]:
+def _collected(ends: list[Connection], deadline: float, dying: Sequence[int]) -> list[Any]:
     results: dict[int, Any] = {}
     while len(results) < len(ends):
         open_ends = [end for rank, end in enumerate(ends) if rank not in results]
@@ -63,6 +69,9 @@ def _collected(ends: list[Connection], deadline: float) -> list[Any]:
             try:
                 failure, result = pickle.loads(end.recv_bytes())  # type: ignore[union-attr]
             except EOFError:
+                if rank in dying:
+                    results[rank] = None
+                    continue
                 raise RankFailed(f"rank {rank} died without a word") from None
             if failure:
                 raise RankFailed(f"rank {rank}:\n{failure}")

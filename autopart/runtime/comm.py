@@ -20,10 +20,12 @@ from autopart.runtime.world import failing_as
 class Axis:
     """A stage's replicas: this rank's place among them, and how many rows each has of a microbatch (of a step, in the prologue).
 
-    ``batch`` counts the rows of the global batch. ``group`` is None for a replica alone.
+    ``ranks`` are the replicas in the order of their rows, ``batch`` counts the rows of the global batch. ``group`` is None for a
+    replica alone; it goes by rank numbers.
     """
 
     index: int
+    ranks: tuple[int, ...]
     rows: tuple[int, ...]
     batch: int
     group: dist.ProcessGroup | None = None
@@ -148,7 +150,8 @@ def _gather(x: Tensor, dim: int, outer: int, axis: Axis) -> Tensor:
     found = [torch.empty_like(padded) for _ in axis.rows]
     with failing_as("gathering rows over the replicas of its stage"):
         dist.all_gather(found, padded, group=axis.group)
-    whole = torch.cat([part[: rows * per_row] for part, rows in zip(found, axis.rows, strict=True)])
+    by_rank = dict(zip(sorted(axis.ranks), found, strict=True))
+    whole = torch.cat([by_rank[rank][: rows * per_row] for rank, rows in zip(axis.ranks, axis.rows, strict=True)])
     return whole.to(x.device).movedim(0, dim + 1).flatten(dim, dim + 1)
 
 

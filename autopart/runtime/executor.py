@@ -77,7 +77,8 @@ class Executor:
         """The stage's replicas, with their rows of a microbatch, or of all of them."""
         times = self.program.microbatches if whole else 1
         rows = tuple(share * times for share in self.spec.shares)
-        return Axis(self.index, rows, self.program.batch_size, self.world.group(self.spec.ranks), self.world.wire)
+        group = self.world.group(self.spec.ranks)
+        return Axis(self.index, self.spec.ranks, rows, self.program.batch_size, group, self.world.wire)
 
     def prologue(self, inputs: Mapping[str, Tensor]) -> None:
         """Counts over all of this rank's samples, once a step."""

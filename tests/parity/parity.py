@@ -1,8 +1,9 @@
-"""Split training against the unsplit model: ``assert_parity`` compiles a model under a plan, trains it on several ranks and compares.
+"""Split training against the unsplit model, in float64.
 
-    assert_parity(ZOO["gpt2"].loaded(), [Part((2, 1)), Part((3,))], batch=6, microbatches=2)
+    assert_parity("gpt2", Case((Part((2, 1)), Part((3,))), microbatches=2))
 
-compares the loss, every gradient (and which parameters have none), and after some optimizer steps losses, parameters and buffers.
+compiles a model of the zoo under a plan, trains it on several ranks and compares: the loss on every rank, every gradient (and which
+parameters have none), and after some steps of each optimizer all losses, parameters and buffers.
 """
 
 from __future__ import annotations
@@ -10,31 +11,42 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from ranks import run_ranks
 from torch import Tensor, nn
 
 from autopart.blocks.blocks import Blocks
-from autopart.blocks.group import group
-from autopart.codegen.emit import emit
+from autopart.cluster.load import load_cluster
 from autopart.frontend.load import Loaded, batch_of
 from autopart.frontend.precision import precision_of
-from autopart.frontend.trace import Traced, scalar_loss, trace
+from autopart.frontend.trace import scalar_loss
+from autopart.package import write_package
+from autopart.pipeline import Built, Front, emit_package
 from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.program.check import check_plan
 from autopart.program.lower import lower
-from autopart.program.program import Program
 from autopart.runtime import DistributedModule
-from autopart.sharding.batch import shard_batch
+from tests.fronts import front
+from tests.ranks import run_ranks
 
 Optimizer = Callable[[Any], torch.optim.Optimizer]
 OPTIMIZERS: Mapping[str, Optimizer] = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),
-    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, eps=1e-3),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01),
 }
+STEPS = 5
+TOLERANCE = 1e-9
+CLUSTER = """\
+nodes:
+  - name: box
+    devices: {{type: cpu-core, count: {ranks}}}
+    interconnect: {{bandwidth: 10 GB/s, latency: 10 us}}
+    network: {{bandwidth: 10 Gb/s, latency: 50 us}}
+"""
 
 
 @dataclass(frozen=True)
@@ -47,89 +59,92 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A model under a plan, with its package in ``folder``."""
+class Case:
+    """A plan for any model: stages on consecutive ranks, after ``unused`` idle ones; or on the ranks of ``order``, first to last."""
 
-    loaded: Loaded
-    traced: Traced
-    blocks: Blocks
-    plan: Plan
-    program: Program
-    folder: Path
+    parts: tuple[Part, ...]
+    microbatches: int = 1
+    schedule: str = "1f1b"
+    unused: int = 0
+    order: tuple[int, ...] = ()
 
     @property
-    def constants(self) -> dict[str, Tensor]:
-        """Buffers that no state dict has."""
-        return {b.name: self.traced.tensors[b.value.name] for b in self.traced.graph.buffers if not b.persistent}
+    def batch(self) -> int:
+        return sum(self.parts[0].shares) * self.microbatches
+
+    @property
+    def ranks(self) -> int:
+        return self.unused + sum(len(part.shares) for part in self.parts)
+
+    def in_one_microbatch(self) -> Case:
+        """The same global batch in the same proportions, for models that mix samples."""
+        parts = [replace(part, shares=tuple(share * self.microbatches for share in part.shares)) for part in self.parts]
+        return replace(self, parts=tuple(parts), microbatches=1)
 
 
-def compiled(
-    loaded: Loaded,
-    parts: Sequence[Part],
-    folder: Path,
-    *,
-    batch: int,
-    microbatches: int = 1,
-    schedule: str = "1f1b",
-    unused: int = 0,
-    settings: Settings | None = None,
-) -> Compiled:
-    """The pipeline from a loaded model to an emitted package, under a plan made of ``parts``; ``unused`` idle ranks at the front."""
-    settings = settings or Settings(precision=loaded.precision)
-    traced = trace(loaded)
-    blocks = group(shard_batch(traced.graph, settings.batch_norm))
-    plan = plan_of(blocks, parts, batch, Schedule(schedule, microbatches), settings, unused)
-    program = lower(blocks, plan)
-    for name, text in emit(program, blocks, plan).items():
-        (folder / name).write_text(text)
-    result = Compiled(loaded, traced, blocks, plan, program, folder)
-    torch.save(result.constants, folder / "constants.pt")
-    return result
+def compiled(source: Front, case: Case, folder: Path, settings: Settings | None = None) -> Built:
+    """The package of a model under a plan, in ``folder``."""
+    settings = settings or Settings(precision=source.loaded.precision)
+    (folder / "cluster.yaml").write_text(CLUSTER.format(ranks=case.ranks))
+    cluster = load_cluster(str(folder / "cluster.yaml"))
+    plan = plan_of(source.blocks, case, settings)
+    check_plan(plan, source.blocks, cluster)
+    built = Built(plan, source, cluster, lower(source.blocks, plan))
+    write_package(folder, emit_package(built), source.loaded, source.traced, None)
+    return built
 
 
-def plan_of(blocks: Blocks, parts: Sequence[Part], batch: int, schedule: Schedule, settings: Settings, unused: int = 0) -> Plan:
-    """Consecutive blocks in proportion to the weights, at least one each; consecutive ranks."""
+def plan_of(blocks: Blocks, case: Case, settings: Settings) -> Plan:
+    """Consecutive blocks in proportion to the weights, at least one each."""
     names = [block.name for block in blocks.blocks]
-    assert len(names) >= len(parts), f"{len(parts)} stages of {len(names)} blocks"
-    total, cuts, reached = sum(part.weight for part in parts), [0], 0.0
-    for i, part in enumerate(parts):
-        reached += part.weight
-        wanted = round(reached / total * len(names))
-        cuts.append(min(max(wanted, cuts[-1] + 1), len(names) - (len(parts) - 1 - i)))
-    stages, rank = [], unused
-    for i, part in enumerate(parts):
-        ranks = tuple(range(rank, rank + len(part.shares)))
-        rank += len(ranks)
-        own = tuple(names[cuts[i] : cuts[i + 1]])
-        stages.append(Stage(i, own, ranks, part.shares, data=len(ranks), recompute=part.recompute))
-    return Plan(ModelRef("model.py"), ClusterRef("cluster.yaml"), batch, settings, schedule, tuple(stages), tuple(range(unused)))
+    free = iter(case.order or range(case.unused, case.ranks))
+    stages = []
+    for i, (part, own) in enumerate(zip(case.parts, divided(names, [part.weight for part in case.parts]), strict=True)):
+        ranks = tuple(next(free) for _ in part.shares)
+        stages.append(Stage(i, tuple(own), ranks, part.shares, data=len(ranks), recompute=part.recompute))
+    schedule = Schedule(case.schedule, case.microbatches)
+    unused = tuple(sorted(set(range(case.ranks)) - {rank for stage in stages for rank in stage.ranks}))
+    return Plan(ModelRef("model.py"), ClusterRef("cluster.yaml"), case.batch, settings, schedule, tuple(stages), unused)
 
 
-@dataclass
+def divided(names: Sequence[str], weights: Sequence[float]) -> list[Sequence[str]]:
+    """Consecutive parts in proportion to the weights, none of them empty."""
+    assert len(names) >= len(weights), f"{len(weights)} stages of {len(names)} blocks"
+    cuts, reached = [0], 0.0
+    for i, weight in enumerate(weights):
+        reached += weight
+        wanted = round(reached / sum(weights) * len(names))
+        cuts.append(min(max(wanted, cuts[-1] + 1), len(names) - (len(weights) - 1 - i)))
+    return [names[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False)]
+
+
+@dataclass(frozen=True)
 class Trained:
-    """What a run leaves: the first loss and gradients, then all losses, then the state."""
+    """What a run leaves: the first gradients, all losses, the state at the end."""
 
-    loss: Tensor
     gradients: dict[str, Tensor]
     losses: list[Tensor]
     state: dict[str, Tensor]
 
 
-def train_whole(loaded: Loaded, data: tuple[Any, tuple[Any, ...]], optimizer: Optimizer, steps: int) -> Trained:
-    """The unsplit model on the whole batch."""
-    module = copy.deepcopy(loaded.module)
-    made = optimizer([p for p in module.parameters() if p.requires_grad])
-    first: tuple[Tensor, dict[str, Tensor]] | None = None
-    losses = []
-    for _ in range(steps):
+@cache
+def expected(name: str, batch: int, optimizer: str, steps: int = STEPS) -> Trained:
+    """The unsplit model of the zoo, trained on the whole batch."""
+    return train_whole(front(name).loaded, batch, OPTIMIZERS[optimizer], steps)
+
+
+def train_whole(loaded: Loaded, batch: int, optimizer: Optimizer, steps: int) -> Trained:
+    module, data = copy.deepcopy(loaded.module), batch_of(loaded, batch)
+    made = optimizer([parameter for parameter in module.parameters() if parameter.requires_grad])
+    gradients, losses = {}, []
+    for step in range(steps):
         made.zero_grad()
         loss = loss_of(loaded, module, data)
         loss.backward()
-        first = first or (loss.detach(), gradients_of(module))
+        gradients = gradients if step else gradients_of(module)
         made.step()
         losses.append(loss.detach())
-    assert first is not None
-    return Trained(*first, losses, {name: tensor.detach().clone() for name, tensor in module.state_dict().items()})
+    return Trained(gradients, losses, {name: tensor.detach().clone() for name, tensor in module.state_dict().items()})
 
 
 def loss_of(loaded: Loaded, module: nn.Module, data: tuple[Any, tuple[Any, ...]]) -> Tensor:
@@ -143,80 +158,73 @@ def gradients_of(module: nn.Module) -> dict[str, Tensor]:
     return {n: p.grad.clone() for n, p in module.named_parameters(remove_duplicate=False) if p.grad is not None}
 
 
-def train_rank(_: int, folder: Path, state: Mapping[str, Tensor], batch: Any, optimizer: str, steps: int) -> Trained:
-    """One rank of the split model."""
-    module = DistributedModule(folder, timeout_s=20.0)
-    module.load_state_dict(state)
-    made = OPTIMIZERS[optimizer](module.parameters())
-    first: tuple[Tensor, dict[str, Tensor]] | None = None
-    losses = []
-    for _ in range(steps):
-        made.zero_grad()
-        loss = module.train_step(batch)
-        first = first or (loss, {name: grad.clone() for name, grad in module.full_gradients().items()})
-        made.step()
-        losses.append(loss)
-    assert first is not None
-    return Trained(*first, losses, module.full_state_dict())
-
-
-def user_batch(data: tuple[Any, tuple[Any, ...]]) -> Any:
+def user_batch(loaded: Loaded, batch: int) -> Any:
     """What a user passes to train_step."""
-    inputs, targets = data
+    inputs, targets = batch_of(loaded, batch)
     return (inputs, targets) if targets else inputs
 
 
-def assert_parity(
-    loaded: Loaded,
-    parts: Sequence[Part],
-    *,
-    batch: int,
-    microbatches: int = 1,
-    schedule: str = "1f1b",
-    unused: int = 0,
-    settings: Settings | None = None,
-    optimizers: Sequence[str] = ("sgd", "adamw"),
-    steps: int = 5,
-    tolerance: float = 1e-9,
-) -> None:
-    """The split model computes what the unsplit one does, in float64: first step within ``tolerance``, further ones within 100 times that."""
+def on_ranks(
+    source: Front, case: Case, function: Callable[..., Any], *args: Any, settings: Settings | None = None, dying: Sequence[int] = ()
+) -> list[Any]:
+    """``function(module, *args)`` on every rank of the model under a plan, starting from the unsplit model's weights."""
     with tempfile.TemporaryDirectory() as folder:
-        made = compiled(
-            loaded,
-            parts,
-            Path(folder),
-            batch=batch,
-            microbatches=microbatches,
-            schedule=schedule,
-            unused=unused,
-            settings=settings,
-        )
-        data = batch_of(loaded, batch)
-        for optimizer in optimizers:
-            expected = train_whole(loaded, data, OPTIMIZERS[optimizer], steps)
-            world = len(made.program.actions) + unused
-            args = (made.folder, loaded.module.state_dict(), user_batch(data), optimizer, steps)
-            ranks: list[Trained] = run_ranks(world, train_rank, *args)
-            for rank in ranks:
-                close("loss", rank.loss, expected.loss, tolerance)
-            _compare("gradient of ", ranks[0].gradients, expected.gradients, tolerance)
-            for i, (found, wanted) in enumerate(zip(ranks[0].losses, expected.losses, strict=True)):
-                close(f"{optimizer}: loss of step {i}", found, wanted, 100 * tolerance)
-            _compare(f"{optimizer}: after {steps} steps ", ranks[0].state, expected.state, 100 * tolerance)
+        compiled(source, case, Path(folder), settings)
+        return run_ranks(case.ranks, _on_rank, Path(folder), source.loaded.module.state_dict(), function, args, dying=dying)
 
 
-def _compare(what: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], tolerance: float) -> None:
+def _on_rank(_: int, folder: Path, state: Mapping[str, Tensor], function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    module = DistributedModule(folder, timeout_s=20.0)
+    module.load_state_dict(state)
+    return function(module, *args)
+
+
+def train_by_each(module: DistributedModule, state: Mapping[str, Tensor], batch: Any, steps: int) -> dict[str, Trained]:
+    """By each optimizer from the same start."""
+    return {name: train_module(module, state, batch, optimizer, steps) for name, optimizer in OPTIMIZERS.items()}
+
+
+def train_module(module: DistributedModule, state: Mapping[str, Tensor], batch: Any, optimizer: Optimizer, steps: int) -> Trained:
+    module.load_state_dict(state)
+    made = optimizer(module.parameters())
+    gradients, losses = {}, []
+    for step in range(steps):
+        made.zero_grad()
+        losses.append(module.train_step(batch))
+        gradients = gradients if step else {name: grad.clone() for name, grad in module.full_gradients().items()}
+        made.step()
+    return Trained(gradients, losses, module.full_state_dict())
+
+
+def assert_parity(name: str, case: Case, *, steps: int = STEPS, tolerance: float = TOLERANCE) -> float:
+    """The split model computes what the unsplit one does; the largest deviation in units of ``tolerance``."""
+    source = front(name)
+    batch = user_batch(source.loaded, case.batch)
+    ranks = on_ranks(source, case, train_by_each, source.loaded.module.state_dict(), batch, steps)
+    worst = 0.0
+    for optimizer in OPTIMIZERS:
+        wanted, found = expected(name, case.batch, optimizer, steps), [rank[optimizer] for rank in ranks]
+        for rank in found:
+            named = [{f"loss of step {i}": loss for i, loss in enumerate(each.losses)} for each in (rank, wanted)]
+            worst = max(worst, compare(f"{optimizer}: ", *named, tolerance))
+        worst = max(worst, compare(f"{optimizer}: gradient of ", found[0].gradients, wanted.gradients, tolerance))
+        worst = max(worst, compare(f"{optimizer}: after {steps} steps ", found[0].state, wanted.state, tolerance))
+    return worst
+
+
+def compare(what: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], tolerance: float) -> float:
+    """The largest deviation of tensors by name, in units of ``tolerance``."""
     assert set(found) == set(wanted), f"{what}: {sorted(set(found) ^ set(wanted))} on one side only"
-    for name, tensor in wanted.items():
-        close(f"{what}{name}", found[name], tensor, tolerance)
+    return max(close(f"{what}{name}", found[name], tensor, tolerance) for name, tensor in wanted.items())
 
 
-def close(what: str, found: Tensor, wanted: Tensor, tolerance: float) -> None:
-    """Within ``tolerance``, relative to the largest entry where that is above 1."""
+def close(what: str, found: Tensor, wanted: Tensor, tolerance: float) -> float:
+    """Within ``tolerance``, relative to the largest entry where that is above 1; the deviation in units of what is allowed."""
     assert found.shape == wanted.shape, f"{what}: {tuple(found.shape)} is not {tuple(wanted.shape)}"
     if not found.is_floating_point():
         assert torch.equal(found, wanted), f"{what} differs"
-        return
+        return 0.0
     difference = (found.double() - wanted.double()).abs().max().item() if found.numel() else 0.0
     limit = tolerance * max(1.0, wanted.abs().max().item() if wanted.numel() else 0.0)
     assert difference <= limit, f"{what} differs by {difference:.3g}, allowed is {limit:.3g}"
+    return difference / limit
