@@ -10,7 +10,8 @@ What is left out, because the lower bound of a solution speaks of these options 
   proportion to memory. Devices of one group differ by one sample at most.
 * Where an option holds the whole model with every microbatch in flight, recomputation and shares towards memory can't help
   any stage of it and are not listed.
-* Where there would be more than ``OPTIONS``: first shares towards memory, then stages of several groups with unlike counts.
+* Where there would be more than ``OPTIONS``: shares towards memory, then stages of several groups with unlike counts, then of
+  several groups with less than all their devices.
 * Where the batch size has more than ``MICROBATCHES`` divisors: some of those in between.
 """
 
@@ -156,18 +157,37 @@ def _options(
     """The options of a setting; fewer shares, then fewer mixtures, until there are at most ``OPTIONS``."""
     possible = [c for c in counts if sum(c) <= samples]
     options: dict[OptionSketch, None] = {}
-    for steps, mixtures in ((SHARES, True), (2, True), (0, True), (SHARES, False), (0, False)):
-        chosen = possible if mixtures else [c for c in possible if _even_mixture(c, pools)]
-        options = dict.fromkeys(o for c in chosen for o in _ways(pools, c, samples, microbatches, roomy, steps))
+    for steps, allowed in ((SHARES, _any), (2, _any), (0, _any), (SHARES, _alike), (0, _alike), (0, _whole)):
+        chosen = [c for c in possible if allowed(c, pools)]
+        options = _first(o for c in chosen for o in _ways(pools, c, samples, microbatches, roomy, steps))
         if len(options) <= OPTIONS:
             break
     return tuple(options)
 
 
-def _even_mixture(counts: Counts, pools: Sequence[Pool]) -> bool:
+def _first(options: Iterable[OptionSketch]) -> dict[OptionSketch, None]:
+    """Each once; no more than it takes to see that they are too many."""
+    found: dict[OptionSketch, None] = {}
+    for option in options:
+        found[option] = None
+        if len(found) > OPTIONS:
+            break
+    return found
+
+
+def _any(_counts: Counts, _pools: Sequence[Pool]) -> bool:
+    return True
+
+
+def _alike(counts: Counts, pools: Sequence[Pool]) -> bool:
     """One group, equal numbers of several, or all devices of those taken."""
+    return len({n for n in counts if n}) == 1 or _whole(counts, pools)
+
+
+def _whole(counts: Counts, pools: Sequence[Pool]) -> bool:
+    """One group, or all devices of several."""
     used = [(n, pool.devices) for n, pool in zip(counts, pools, strict=True) if n]
-    return len(used) == 1 or len({n for n, _ in used}) == 1 or all(n == every for n, every in used)
+    return len(used) == 1 or all(n == every for n, every in used)
 
 
 def _ways(
