@@ -28,7 +28,7 @@ from autopart.ir.graph import (
 from autopart.sharding.batch import ShardedGraph
 from autopart.sharding.placement import Partial, Placement, Replicate, Shard
 
-Shape = tuple[int | Size, ...]
+Shape = tuple[int | Size | GlobalSize, ...]
 BATCH = Size("b")
 MEAN, SUM = 1, 2  # aten's codes for a reduction
 

@@ -132,18 +132,18 @@ def log_probabilities(call: Call) -> int:
     return call.nbytes(call.tensors[0])
 
 
-# Numbers kept by time step, layer and element of the state, beside input and output: gates, cells; oneDNN's are measured.
-KEPT_STATES = {"lstm": 6, "gru": 5, "rnn_tanh": 0, "rnn_relu": 0}
-KEPT_STATES_CPU = {"lstm": 16, "gru": 6, "rnn_tanh": 0, "rnn_relu": 0}
+# Numbers kept by time step, layer and element of the state beside the input: gates and cells; a CPU's are measured.
+KEPT_STATES = {"lstm": 6, "gru": 5, "rnn_tanh": 1, "rnn_relu": 1}
+KEPT_STATES_CPU = {"lstm": 16, "gru": 7, "rnn_tanh": 1, "rnn_relu": 1}
 
 
 def recurrent(call: Call) -> int:
-    """By time step and layer: gates and states."""
+    """Gates and states of every layer, and what passes from one layer to the next."""
     data, hidden = call.tensors[0], call.outputs[-1]
     layers, _, width = (1, 1, 1, *call.shape(hidden))[-3:]
     states = (KEPT_STATES if call.fused else KEPT_STATES_CPU)[call.packet]
     steps = call.count(data) // max(1, call.shape(data)[-1])
-    return DTYPE_BYTES[data.dtype] * steps * layers * width * states
+    return DTYPE_BYTES[data.dtype] * steps * width * (layers * states + layers - 1)
 
 
 def copied_factors(call: Call) -> int:

@@ -117,6 +117,7 @@ GATHER = Row(
 MATMUL = Row("matmul", factors, op_bytes.copied_factors, op_flops.matmul, op_flops.per_factor)
 NORMALIZATION = Row("normalization", first, op_bytes.row_statistics, op_flops.per_input)
 BATCH_STATISTICS = replace(NORMALIZATION, forward_bytes=op_bytes.two_passes)
+RECURRENT = Row("recurrent", first, op_bytes.recurrent, op_flops.recurrent, op_flops.twice)
 POOL = Row("pool", first, flops=op_flops.per_input)
 LOSS = Row("loss", everything, flops=op_flops.per_input)
 FOURIER = Row("fourier", nothing, flops=op_flops.fourier, backward_bytes=op_bytes.read_and_written)
@@ -175,7 +176,8 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (LOSS, """mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits nll_loss
         nll_loss_nd nll_loss2d kl_div soft_margin_loss poisson_nll_loss"""),
     (replace(LOSS, keeps=at(1, 2), extra=op_bytes.log_probabilities, forward_bytes=op_bytes.two_passes), "cross_entropy_loss"),
-    (Row("recurrent", first_and_result, op_bytes.recurrent, op_flops.recurrent, op_flops.twice), "lstm gru rnn_tanh rnn_relu"),
+    (RECURRENT, "gru rnn_tanh rnn_relu"),
+    (replace(RECURRENT, keeps=first_and_result), "lstm"),
     (FOURIER, "fft_irfft fft_fft fft_ifft fft_irfft2 fft_irfftn fft_fft2 fft_ifft2 fft_fftn fft_ifftn"),
     (replace(FOURIER, keeps=first), "fft_rfft fft_rfft2 fft_rfftn"),
     (FACTORY, """arange zeros ones full empty eye linspace zeros_like ones_like full_like empty_like new_zeros new_ones
