@@ -85,6 +85,8 @@ def find_runs(problem: Problem, setting: Setting) -> tuple[tuple[int, int], ...]
     for option in setting.options:
         for costs in (option.time_s, option.sync_s, option.static_bytes, option.inflight_bytes, option.transient_bytes):
             same_block &= _equal_neighbours(np.atleast_2d(costs))
+        if option.overlap is not None:
+            same_block &= _equal_neighbours(np.array([option.overlap.reduce_s, option.overlap.backward_s]))
         same_boundary &= _equal_neighbours(option.boundary_s[None, :])
         if option.output_bytes is not None:
             same_boundary &= _equal_neighbours(option.output_bytes)
@@ -157,6 +159,8 @@ def _column_costs(option: Option, ties: tuple[Tie, ...], setting: Setting, shape
     boundary = option.boundary_s[i] * (i > 0) + option.boundary_s[j] * (j < option.boundary_s.size - 1)
     time = _interval_sums(option.time_s, i, j).max(axis=0) + boundary
     sync = _interval_sums(option.sync_s[None, :], i, j)[0]
+    if option.overlap is not None:
+        sync -= option.overlap.hidden_s(*_interval_sums(np.array([option.overlap.reduce_s, option.overlap.backward_s]), i, j))
     once = _interval_sums(option.static_bytes, i, j) + _interval_maxima(option.transient_bytes, i, j)
     for tie in ties:
         once = once - tie.static_bytes * ((i <= tie.first) & (tie.second < j))

@@ -31,7 +31,7 @@ def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float
         if not fits(chosen.options[c.option], c.start, c.stop, behind + 1, chosen, problem.ties):
             return None
     times = [stage_time_s(chosen.options[c.option], c.start, c.stop, problem.blocks) for c in choices]
-    syncs = [sum(float(s) for s in chosen.options[c.option].sync_s[c.start : c.stop]) for c in choices]
+    syncs = [stage_sync_s(chosen.options[c.option], c.start, c.stop) for c in choices]
     return sum(times) + (chosen.microbatches - 1) * max(times) + max(syncs)
 
 
@@ -41,6 +41,18 @@ def stage_time_s(option: Option, start: int, stop: int, blocks: int) -> float:
     entry = float(option.boundary_s[start]) if start > 0 else 0.0
     leave = float(option.boundary_s[stop]) if stop < blocks else 0.0
     return slowest + entry + leave
+
+
+def stage_sync_s(option: Option, start: int, stop: int) -> float:
+    """Seconds after the last backward: the update, and what of the reduction no backward hides (the last bucket always)."""
+    total = sum(float(s) for s in option.sync_s[start:stop])
+    if option.overlap is None:
+        return total
+    reduce_s = sum(float(s) for s in option.overlap.reduce_s[start:stop])
+    backward_s = sum(float(s) for s in option.overlap.backward_s[start:stop])
+    if reduce_s <= option.overlap.bucket_s:
+        return total
+    return total - min(reduce_s, backward_s) * (1 - option.overlap.bucket_s / reduce_s)
 
 
 def fits(option: Option, start: int, stop: int, position: int, setting: Setting, ties: tuple[Tie, ...]) -> bool:
@@ -66,7 +78,7 @@ def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
     @cache
     def price(number: int, start: int, stop: int) -> tuple[float, float]:
         option = setting.options[number]
-        return stage_time_s(option, start, stop, problem.blocks), sum(float(s) for s in option.sync_s[start:stop])
+        return stage_time_s(option, start, stop, problem.blocks), stage_sync_s(option, start, stop)
 
     @cache
     def allowed(number: int, start: int, stop: int, position: int) -> bool:

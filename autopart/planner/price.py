@@ -9,8 +9,8 @@ re-runs from inputs alone is spread over its two ends, half each. Once a step it
 
     g = all_reduce of its gradients over its replicas + the optimizer's update
 
-of which nothing is taken to overlap with backward: replicas of the last stage finish together with the last backward, and the
-formula's maximum over stages already stands for the one that ends last. The sum of a tied parameter's gradients over
+less what of the all_reduce runs beside the last backward: it goes in buckets, and all but the last are hidden as far as the
+backward lasts (``Overlap``). The sum of a tied parameter's gradients over
 two stages is not in the formula (it depends on a pair of stages); the simulation has it.
 
 Memory counts, by device: parameters, gradients and optimizer state; what is saved between forward and backward, or each block's
@@ -28,11 +28,12 @@ import numpy as np
 
 from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster, Group
-from autopart.planner.problem import Array, Choice, Option, Part, Problem, Setting, Tie
+from autopart.planner.problem import Array, Choice, Option, Overlap, Part, Problem, Setting, Tie
 from autopart.planner.strategies import Parts, Pins, Pool, SettingSketch, enumerate_settings
 from autopart.plans import ModelRef, Settings
 from autopart.pricing.network import boundary_s, counted_topology
 from autopart.pricing.table import BlockTable
+from autopart.program.reductions import BUCKET_BYTES
 from cost_models.collective import all_reduce_s
 from cost_models.memory import usable_bytes
 
@@ -124,6 +125,7 @@ def price_option(table: BlockTable, cluster: Cluster, parts: Parts, recompute: b
     share_s = max(table.shared_s(cluster.groups[p.group].device, max(p.samples)) for p in parts)
     time, memory = _times(table, cluster, parts, recompute), [_memory(table, cluster, part, recompute) for part in parts]
     time[:, [0, -1]] += share_s / 2 if time.shape[1] > 1 else share_s
+    sync_s, overlap = _sync(table, cluster, parts)
     capacity, static, inflight, transient, output = (np.concatenate(rows) for rows in zip(*memory, strict=True))
     return Option(
         parts=parts,
@@ -131,12 +133,13 @@ def price_option(table: BlockTable, cluster: Cluster, parts: Parts, recompute: b
         usage=tuple(usage),
         time_s=np.repeat(time, 2, axis=0),
         boundary_s=_boundary(table, cluster, parts, share_s),
-        sync_s=_sync(table, cluster, parts),
+        sync_s=sync_s,
         capacity_bytes=capacity,
         static_bytes=static,
         inflight_bytes=inflight,
         transient_bytes=transient,
         output_bytes=output,
+        overlap=overlap,
     )
 
 
@@ -183,11 +186,17 @@ def _boundary(table: BlockTable, cluster: Cluster, parts: Parts, share_s: float)
     return found
 
 
-def _sync(table: BlockTable, cluster: Cluster, parts: Parts) -> Array:
-    """[n] each block's part, by bytes, of reducing and updating the whole model, latencies included."""
-    reduce_s = all_reduce_s(float(table.gradient_bytes.sum()), counted_topology(cluster, _counts(parts)))
+def _sync(table: BlockTable, cluster: Cluster, parts: Parts) -> tuple[Array, Overlap | None]:
+    """Each block's part, by bytes, of reducing and updating the whole model, latencies included; and what backward hides."""
     update_s = max(table.update_s(cluster.groups[part.group].device, float(table.trained.sum())) for part in parts)
-    return (reduce_s + update_s) * table.trained / max(float(table.trained.sum()), 1.0)
+    part_of = table.trained / max(float(table.trained.sum()), 1.0)
+    nbytes = float(table.gradient_bytes.sum())
+    reduce_s = all_reduce_s(nbytes, counted_topology(cluster, _counts(parts)))
+    if reduce_s == 0.0:
+        return update_s * part_of, None
+    backwards = [table.seconds(cluster.groups[part.group].device, max(part.samples)).backward for part in parts]
+    shortest = min(backwards, key=lambda seconds: float(seconds.sum()))
+    return (reduce_s + update_s) * part_of, Overlap(reduce_s * part_of, shortest, reduce_s * min(1.0, BUCKET_BYTES / nbytes))
 
 
 def holds_model(option: Option, in_flight: int, ties: Sequence[Tie]) -> bool:
@@ -205,5 +214,5 @@ def formula_s(options: Sequence[Option], choices: Sequence[Choice], microbatches
     for option, choice in zip(options, choices, strict=True):
         inside = float(option.time_s[:, choice.start : choice.stop].sum(axis=1).max())
         times.append(inside + float(option.boundary_s[choice.start] + option.boundary_s[choice.stop]))
-        syncs.append(float(option.sync_s[choice.start : choice.stop].sum()))
+        syncs.append(option.exposed_s(choice.start, choice.stop))
     return sum(times) + (microbatches - 1) * max(times) + max(syncs)

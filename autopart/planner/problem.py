@@ -28,6 +28,23 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
+class Overlap:
+    """What of ``sync_s`` runs beside the last backward: a reduction of gradients in buckets, all but the last of them hidden
+    as far as the backward lasts. ``bucket_s`` is the time of one full bucket.
+    """
+
+    reduce_s: Array  # [n] the part of sync_s that can be hidden
+    backward_s: Array  # [n] of one microbatch, on the part that has it shortest
+    bucket_s: float
+
+    def hidden_s(self, reduce_s: Array, backward_s: Array) -> Array:
+        """Of stages whose blocks sum up to these reductions and backwards."""
+        last = 1.0 / np.maximum(1.0, reduce_s / self.bucket_s)
+        found: Array = np.minimum(reduce_s, backward_s) * (1.0 - last)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
 class Option:
     """One way to run a stage, whatever blocks it holds, at a fixed number of microbatches.
 
@@ -40,12 +57,21 @@ class Option:
     usage: tuple[int, ...]  # devices taken of each group
     time_s: Array  # [p, n] forward and backward (and forward again under recomputation)
     boundary_s: Array  # [n + 1] a stage [i, j) pays [i] + [j], its side of moving the cut values and gradients; 0 at both ends
-    sync_s: Array  # [n] exposed gradient reduction and optimizer update, once a step
+    sync_s: Array  # [n] gradient reduction and optimizer update, once a step
     capacity_bytes: Array  # [p] memory less what is there whatever the blocks
     static_bytes: Array  # [p, n] parameters, gradients, optimizer state
     inflight_bytes: Array  # [p, n] kept for every microbatch in flight
     transient_bytes: Array  # [p, n] needed only while the block runs: the largest counts, once
     output_bytes: Array | None = None  # [p, n + 1] a stage [i, j) keeps [:, j] more for every microbatch in flight; 0 at n
+    overlap: Overlap | None = None  # None: nothing of sync_s is hidden
+
+    def exposed_s(self, start: int, stop: int) -> float:
+        """What is left of the reduction and update of a stage [start, stop) after the last backward: its g."""
+        total = float(self.sync_s[start:stop].sum())
+        if self.overlap is None:
+            return total
+        own = (self.overlap.reduce_s[start:stop].sum(), self.overlap.backward_s[start:stop].sum())
+        return total - float(self.overlap.hidden_s(*own))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +122,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A feasible pipeline in chain order, and its step by the formula: sum t + (M-1) max t + max sync."""
+    """A feasible pipeline in chain order, and its step by the formula: sum t + (M-1) max t + max g (``Option.exposed_s``)."""
 
     setting: int
     choices: tuple[Choice, ...]

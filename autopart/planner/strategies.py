@@ -159,6 +159,8 @@ def _options(
     options: dict[OptionSketch, None] = {}
     for steps, allowed in ((SHARES, _any), (2, _any), (0, _any), (SHARES, _alike), (0, _alike), (0, _whole)):
         chosen = [c for c in possible if allowed(c, pools)]
+        if len(chosen) > OPTIONS and allowed is not _whole:  # each gives one at least
+            continue
         options = _first(o for c in chosen for o in _ways(pools, c, samples, microbatches, roomy, steps))
         if len(options) <= OPTIONS:
             break
@@ -233,6 +235,8 @@ def shared_parts(counts: Counts, samples: int, fixed_s: Sequence[float], sample_
     """Shares minimising max over devices of fixed_s + rows * sample_s, all rows at least 1 and their sum ``samples``."""
     assert sum(counts) <= samples, f"{samples} samples for {sum(counts)} devices"
     used = [group for group, count in enumerate(counts) if count]
+    if len(used) == 1:
+        return (_even_part(used[0], counts[used[0]], samples),)
     rows = _rows_below(_deadline(counts, samples, fixed_s, sample_s, used), fixed_s, sample_s, used)
     extra = dict.fromkeys(used, 0)
     left = samples - sum(counts[g] * rows[g] for g in used)
@@ -243,6 +247,11 @@ def shared_parts(counts: Counts, samples: int, fixed_s: Sequence[float], sample_
         if extra[cheapest] == counts[cheapest]:
             rows[cheapest], extra[cheapest] = rows[cheapest] + 1, 0
     return tuple(Part(g, (rows[g] + 1,) * extra[g] + (rows[g],) * (counts[g] - extra[g])) for g in used)
+
+
+def _even_part(group: int, devices: int, samples: int) -> Part:
+    rows, extra = divmod(samples, devices)
+    return Part(group, (rows + 1,) * extra + (rows,) * (devices - extra))
 
 
 def _deadline(counts: Counts, samples: int, fixed_s: Sequence[float], sample_s: Sequence[float], used: Sequence[int]) -> float:

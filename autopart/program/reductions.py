@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from autopart.program.program import StageSpec
 
+BUCKET_BYTES = 25 * 2**20  # gradients are summed in buckets of this size, as they become final in the last backward
+
 
 @dataclass(frozen=True, slots=True)
 class GradientSum:

@@ -15,9 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from autopart.program.reductions import BUCKET_BYTES
 from autopart.runtime.world import failing_as
-
-BUCKET_BYTES = 25 * 2**20
 
 
 @dataclass(eq=False)

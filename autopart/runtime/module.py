@@ -11,11 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from autopart.program.reductions import GradientSum, gradient_sums
+from autopart.program.reductions import BUCKET_BYTES, GradientSum, gradient_sums
 from autopart.runtime import weights
 from autopart.runtime.batch import Share, microbatch, read_batch, whole_share
 from autopart.runtime.executor import Executor
-from autopart.runtime.gradients import BUCKET_BYTES, GradientSummer
+from autopart.runtime.gradients import GradientSummer
 from autopart.runtime.package import Package, read_package
 from autopart.runtime.tree import Tree, blank
 from autopart.runtime.weights import Rows

@@ -21,11 +21,10 @@ from autopart.cluster.cluster import Cluster
 from autopart.pricing.costs import RankCosts, Reduction, StageCosts
 from autopart.program.pieces import messages, nbytes
 from autopart.program.program import Kind, Program
+from autopart.program.reductions import BUCKET_BYTES
 from autopart.program.steps import Step, split_steps
 from autopart.simulate.network import Network, Parcel
 from autopart.simulate.timeline import CAUSES, Event, Message, Timeline
-
-BUCKET_BYTES = 25 * 2**20
 
 Key = tuple[int, int, bool, int]  # sender, receiver, backward, microbatch
 

@@ -12,7 +12,7 @@ import pytest
 from autopart.planner import ilp, oracle
 from autopart.planner.columns import find_runs, make_chain, make_columns
 from autopart.planner.ilp import solve
-from autopart.planner.problem import Candidate, Option, Part, Problem, Setting, Solution, Tie
+from autopart.planner.problem import Candidate, Option, Overlap, Part, Problem, Setting, Solution, Tie
 from autopart.planner.search import Floors
 
 INSTANCES = 500
@@ -92,18 +92,20 @@ def _random_option(
 
     kept = 0.3 if recompute else 1.0
     output = [0, *(round(2 * c) for c in cut[1 : len(kinds)]), 0]
+    sync = np.array([0.0 if len(parts) == 1 == parts[0].devices else work[k][1] * 0.1 for k in kinds])
     return Option(
         parts=parts,
         recompute=recompute,
         usage=tuple(sum(p.devices for p in parts if p.group == g) for g in range(len(devices))),
         time_s=by_part(lambda p, k: work[k][0] * share[p] / speed[parts[p].group] * (1.3 if recompute else 1.0)),
         boundary_s=np.array([0.0, *cut[1 : len(kinds)], 0.0]),
-        sync_s=np.array([0.0 if len(parts) == 1 == parts[0].devices else work[k][1] * 0.1 for k in kinds]),
+        sync_s=sync,
         capacity_bytes=np.array([float(capacity[p.group]) for p in parts]),
         static_bytes=by_part(lambda p, k: work[k][1]),
         inflight_bytes=by_part(lambda p, k: np.ceil(work[k][2] * share[p] * kept)),
         transient_bytes=by_part(lambda p, k: work[k][3] if recompute else 0),
         output_bytes=np.array([[float(b) for b in output]] * len(parts)) if rng.random() < 0.5 else None,
+        overlap=Overlap(0.8 * sync, np.array([work[k][0] * share[0] for k in kinds]), 0.5) if not recompute else None,
     )
 
 
@@ -169,7 +171,7 @@ def test_order_and_pipelines_matter(
     runs = sum(any(b - a > 1 for a, b in find_runs(problem, problem.settings[0])) for problem, _, _ in some)
     with capsys.disabled():
         print(f" [of {len(some)}: order matters in {order}, several stages in {several}, runs in {runs}] ", end="")  # noqa: T201  what the instances are like is part of the result
-    assert order >= 0.15 * len(some)
+    assert order >= 0.1 * len(some)
     assert several >= 0.6 * len(some)
     assert runs >= 0.3 * len(some)
 
