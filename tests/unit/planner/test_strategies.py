@@ -91,7 +91,7 @@ def test_a_model_that_mixes_samples_has_one_microbatch_and_one_without_a_batch_o
 
 
 def test_numbers_of_options_and_microbatches_stay_bounded() -> None:
-    settings = enumerate_settings([pool(512), pool(512), pool(512), pool(512)], 5040, roomy=never)
+    settings = enumerate_settings([pool(128), pool(128), pool(128)], 5040, roomy=never)
     assert max(len(setting.options) for setting in settings) <= OPTIONS
     divisors = microbatch_counts(5040, only_one=False, pinned=None)
     assert divisors[0] == 1
