@@ -281,6 +281,8 @@ class BlockTable:
         found = 0.0
         for name in self.blocks.blocks[index].ops:
             op = self._ops[name]
+            if op.kind not in comm.COMM:
+                continue
             result = op.outputs[0]
             match op.kind:
                 case comm.ALL_REDUCE:
