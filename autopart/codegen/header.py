@@ -33,7 +33,6 @@ def _table(program: Program, plan: Plan, devices: Mapping[int, str], memory_byte
     rows = [["stage", "ranks", "device", "samples", "runs", "memory"]]
     for spec, stage in zip(program.stages, plan.stages, strict=True):
         names = list(dict.fromkeys(devices.get(rank, "-") for rank in spec.ranks))
-        peak = max((memory_bytes.get(rank, 0) for rank in spec.ranks), default=0)
         rows.append(
             [
                 str(spec.index),
@@ -41,7 +40,7 @@ def _table(program: Program, plan: Plan, devices: Mapping[int, str], memory_byte
                 ", ".join(names),
                 _short(spec.shares),
                 _runs(stage.blocks) + (" (recomputed)" if spec.recompute else ""),
-                f"{peak / GIB:.1f} GiB" if peak else "-",
+                _memory(spec.ranks, plan, memory_bytes),
             ]
         )
     kept = [column for column in zip(*rows, strict=True) if set(column[1:]) != {"-"}]
@@ -49,6 +48,15 @@ def _table(program: Program, plan: Plan, devices: Mapping[int, str], memory_byte
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in zip(*kept, strict=True)
     ]
+
+
+def _memory(ranks: Sequence[int], plan: Plan, memory_bytes: Mapping[int, int]) -> str:
+    """What the fullest rank is expected to hold, of what its device has."""
+    if plan.estimate is None or not memory_bytes:
+        return "-"
+    peaks = plan.estimate.peak_bytes
+    fullest = max(ranks, key=lambda rank: (peaks.get(rank, 0) / memory_bytes[rank], -rank))
+    return f"{peaks.get(fullest, 0) / GIB:.2f} of {memory_bytes[fullest] / GIB:.1f} GiB"
 
 
 def _runs(blocks: Sequence[str]) -> str:
