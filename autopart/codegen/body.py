@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -211,9 +212,9 @@ def tree_path(root: str, path: str) -> ast.expr:
     """``m.h[3].attn`` for ``h.3.attn``."""
     node: ast.expr = ast.Name(root)
     for part in path.split(".") if path else ():
-        if part.isdigit():
+        if part.isdecimal() and part == str(int(part)):
             node = ast.Subscript(node, ast.Constant(int(part)), ast.Load())
-        elif part == identifier(part) and part not in TAKEN:
+        elif part == identifier(part) and not keyword.iskeyword(part) and part not in TAKEN:
             node = ast.Attribute(node, part, ast.Load())
         else:
             node = ast.Subscript(node, ast.Constant(part), ast.Load())

@@ -18,7 +18,7 @@ class ShardSampler(Sampler[list[int]]):
     """The rows of this rank in each global batch, in the order of microbatches: a ``batch_sampler`` for any map-style dataset.
 
     What it loads goes to ``train_step(batch, local=True)``. All ranks shuffle alike; the rows left over after the last whole
-    batch are dropped. An idle rank gets as many batches as the others, without rows.
+    batch are dropped. An idle rank gets as many batches as the others, of one row that it does not use.
     """
 
     def __init__(self, module: DistributedModule, samples: int, *, shuffle: bool = True, seed: int = 0) -> None:
@@ -40,7 +40,7 @@ class ShardSampler(Sampler[list[int]]):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.samples, generator=generator).tolist()
         for first in range(0, len(self) * self.share.batch, self.share.batch):
-            yield [order[first + row] for row in self.share.rows()]
+            yield [order[first + row] for row in self.share.rows()] or [order[first]]
 
 
 def samples_in(module: DistributedModule, data: Any) -> int:

@@ -40,6 +40,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
 }
 STEPS = 5
 TOLERANCE = 1e-9
+SMALLEST_GRADIENT = 1e-5  # a gradient that is zero but for rounding is not compared with itself
 CLUSTER = """\
 nodes:
   - name: box
@@ -128,9 +129,9 @@ class Trained:
 
 
 @cache
-def expected(name: str, batch: int, optimizer: str, steps: int = STEPS) -> Trained:
+def expected(name: str, batch: int, optimizer: str) -> Trained:
     """The unsplit model of the zoo, trained on the whole batch."""
-    return train_whole(front(name).loaded, batch, OPTIMIZERS[optimizer], steps)
+    return train_whole(front(name).loaded, batch, OPTIMIZERS[optimizer], STEPS)
 
 
 def train_whole(loaded: Loaded, batch: int, optimizer: Optimizer, steps: int) -> Trained:
@@ -196,35 +197,53 @@ def train_module(module: DistributedModule, state: Mapping[str, Tensor], batch: 
     return Trained(gradients, losses, module.full_state_dict())
 
 
-def assert_parity(name: str, case: Case, *, steps: int = STEPS, tolerance: float = TOLERANCE) -> float:
-    """The split model computes what the unsplit one does; the largest deviation in units of ``tolerance``."""
+def assert_parity(name: str, case: Case) -> float:
+    """A model of the zoo, split, computes what it does unsplit; the largest deviation, as a part of what is allowed."""
     source = front(name)
+    return assert_trained_alike(source, case, {optimizer: expected(name, case.batch, optimizer) for optimizer in OPTIMIZERS})
+
+
+def assert_front_parity(source: Front, case: Case) -> float:
+    """The same for any model."""
+    wanted = {name: train_whole(source.loaded, case.batch, optimizer, STEPS) for name, optimizer in OPTIMIZERS.items()}
+    return assert_trained_alike(source, case, wanted)
+
+
+def assert_trained_alike(source: Front, case: Case, wanted: Mapping[str, Trained]) -> float:
     batch = user_batch(source.loaded, case.batch)
-    ranks = on_ranks(source, case, train_by_each, source.loaded.module.state_dict(), batch, steps)
-    worst = 0.0
-    for optimizer in OPTIMIZERS:
-        wanted, found = expected(name, case.batch, optimizer, steps), [rank[optimizer] for rank in ranks]
-        for rank in found:
-            named = [{f"loss of step {i}": loss for i, loss in enumerate(each.losses)} for each in (rank, wanted)]
-            worst = max(worst, compare(f"{optimizer}: ", *named, tolerance))
-        worst = max(worst, compare(f"{optimizer}: gradient of ", found[0].gradients, wanted.gradients, tolerance))
-        worst = max(worst, compare(f"{optimizer}: after {steps} steps ", found[0].state, wanted.state, tolerance))
-    return worst
+    ranks = on_ranks(source, case, train_by_each, source.loaded.module.state_dict(), batch, STEPS)
+    return max(compare_trained(name, [rank[name] for rank in ranks], wanted[name]) for name in OPTIMIZERS)
 
 
-def compare(what: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], tolerance: float) -> float:
-    """The largest deviation of tensors by name, in units of ``tolerance``."""
+def compare_trained(optimizer: str, ranks: Sequence[Trained], wanted: Trained) -> float:
+    """Losses on every rank; gradients and state where they were gathered."""
+    losses = [{f"loss of step {i}": loss for i, loss in enumerate(each.losses)} for each in (*ranks, wanted)]
+    return max(
+        *(compare(f"{optimizer}: ", found, losses[-1]) for found in losses[:-1]),
+        compare(f"{optimizer}: gradient of ", ranks[0].gradients, wanted.gradients, smallest=SMALLEST_GRADIENT),
+        compare(f"{optimizer}: after {STEPS} steps ", ranks[0].state, wanted.state),
+    )
+
+
+def compare(
+    what: str,
+    found: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    tolerance: float = TOLERANCE,
+    smallest: float = 1.0,
+) -> float:
+    """The largest deviation of tensors by name, as a part of what is allowed."""
     assert set(found) == set(wanted), f"{what}: {sorted(set(found) ^ set(wanted))} on one side only"
-    return max(close(f"{what}{name}", found[name], tensor, tolerance) for name, tensor in wanted.items())
+    return max((close(f"{what}{name}", found[name], tensor, tolerance, smallest) for name, tensor in wanted.items()), default=0.0)
 
 
-def close(what: str, found: Tensor, wanted: Tensor, tolerance: float) -> float:
-    """Within ``tolerance``, relative to the largest entry where that is above 1; the deviation in units of what is allowed."""
+def close(what: str, found: Tensor, wanted: Tensor, tolerance: float = TOLERANCE, smallest: float = 1.0) -> float:
+    """Within ``tolerance`` of the largest entry, or of ``smallest`` where that is more."""
     assert found.shape == wanted.shape, f"{what}: {tuple(found.shape)} is not {tuple(wanted.shape)}"
     if not found.is_floating_point():
         assert torch.equal(found, wanted), f"{what} differs"
         return 0.0
     difference = (found.double() - wanted.double()).abs().max().item() if found.numel() else 0.0
-    limit = tolerance * max(1.0, wanted.abs().max().item() if wanted.numel() else 0.0)
+    limit = tolerance * max(smallest, wanted.abs().max().item() if wanted.numel() else 0.0)
     assert difference <= limit, f"{what} differs by {difference:.3g}, allowed is {limit:.3g}"
     return difference / limit
