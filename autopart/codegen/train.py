@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     arguments = parse()
-    module = DistributedModule(HERE, seed=arguments.seed, backend=arguments.backend, timeout_s=arguments.timeout)
+    module = DistributedModule(HERE, seed=arguments.seed, backend=arguments.backend, device=arguments.device)
     module.load_checkpoint(arguments.checkpoint)
     optimizer = optimizers(arguments.lr)[arguments.optimizer](module.parameters())
     losses = []
@@ -78,7 +78,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--losses", type=Path, help="where the losses go, as JSON")
     parser.add_argument("--seed", type=int, default=0, help="of dropout")
     parser.add_argument("--backend", choices=("gloo", "nccl"), help="default: nccl where there are GPUs")
-    parser.add_argument("--timeout", type=float, default=600.0, help="seconds that a rank waits for another")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda under nccl, cpu under gloo")
     return parser.parse_args()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from autopart.errors import AutopartError
@@ -11,13 +12,15 @@ from autopart.runtime.module import finish
 
 
 def command(main: Callable[[], None]) -> None:
-    """Runs ``main``; exits with the error's status and message where it is one of autopart's, 130 where it was interrupted."""
+    """Runs ``main``; an error of autopart's is one message with its exit status, any other a traceback; 130 if interrupted."""
     try:
         main()
     except AutopartError as error:
         _leave(f"rank {os.environ.get('RANK', '0')}: {error}", error.exit_status)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
+    except Exception:
+        _leave(f"rank {os.environ.get('RANK', '0')} failed\n{traceback.format_exc()}", 1)
     finish()
 
 

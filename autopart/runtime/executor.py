@@ -23,7 +23,7 @@ from autopart.runtime.package import LOSS, Package, Stage
 from autopart.runtime.rows import joined, part
 from autopart.runtime.surroundings import noted, seeded
 from autopart.runtime.tree import Tree, torch_dtype
-from autopart.runtime.world import World, failing_as
+from autopart.runtime.world import World, failing_as, members
 from autopart.sharding.placement import Partial, Replicate, Shard
 
 Key = tuple[int, bool]  # microbatch, backward?
@@ -46,6 +46,7 @@ class _Run:
     scale: float
     feeds: Callable[[int], Mapping[str, Tensor]]
     seed: tuple[int, int]
+    posted: set[Key] = field(default_factory=set)
     arrivals: dict[Key, list[_Arrival]] = field(default_factory=dict)
     sends: list[tuple[dist.Work, Tensor, str]] = field(default_factory=list)
     leaves: dict[int, dict[str, Tensor]] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Executor:
         """The stage's replicas, with their rows of a microbatch, or of all of them."""
         times = self.program.microbatches if whole else 1
         rows = tuple(share * times for share in self.spec.shares)
-        group = self.world.group(self.spec.ranks)
+        group = self.world.replicas.get(members(self.spec.ranks))
         return Axis(self.index, self.spec.ranks, rows, self.program.batch_size, group, self.world.wire)
 
     def prologue(self, inputs: Mapping[str, Tensor]) -> None:
@@ -101,14 +102,16 @@ class Executor:
         last = max((i for i, step in enumerate(steps) if step.action.kind is Kind.BACKWARD), default=-1)
         try:
             for i, step in enumerate(steps):
-                for near in steps[i : i + 2]:
-                    self._post(run, near)
-                if i == last:
-                    for summer in self.summers:
-                        summer.watch()
-                self._step(run, step)
-                self._retire(run)
-            self._retire(run, block=True)
+                with self._at(describe(step.action)):
+                    for near in steps[i : i + 2]:
+                        self._post(run, near)
+                    if i == last:
+                        for summer in self.summers:
+                            summer.watch()
+                    self._step(run, step)
+                    self._retire(run)
+            with self._at("the end of the step"):
+                self._retire(run, block=True)
         except BaseException:
             for summer in self.summers:
                 summer.abandon()
@@ -117,16 +120,16 @@ class Executor:
 
     def _step(self, run: _Run, step: Step) -> None:
         action = step.action
-        with self._at(describe(action)):
-            match action.kind:
-                case Kind.FORWARD:
-                    self._forward(run, action.microbatch)
-                case Kind.BACKWARD:
-                    self._backward(run, action.microbatch)
-                case Kind.REDUCE:
-                    self._reduce()
-                case Kind.SEND | Kind.RECEIVE | Kind.UPDATE:
-                    raise AssertionError(f"{describe(action)} is no step of its own")
+        match action.kind:
+            case Kind.FORWARD:
+                self._forward(run, action.microbatch)
+            case Kind.BACKWARD:
+                self._backward(run, action.microbatch)
+            case Kind.REDUCE:
+                self._reduce()
+            case Kind.SEND | Kind.RECEIVE | Kind.UPDATE:
+                raise AssertionError(f"{describe(action)} is no step of its own")
+        run.arrivals.pop((action.microbatch, action.backward), None)
         for peer in step.sends:
             self._send(run, peer, action.microbatch, backward=action.backward)
         if action.kind is Kind.BACKWARD:
@@ -186,8 +189,9 @@ class Executor:
     def _post(self, run: _Run, step: Step) -> None:
         """Posts the receives of a step, once."""
         key = (step.action.microbatch, step.action.backward)
-        if not step.receives or key in run.arrivals:
+        if not step.receives or key in run.posted:
             return
+        run.posted.add(key)
         run.arrivals[key] = [
             self._receive(piece, peer, *key)
             for peer in step.receives
@@ -282,9 +286,8 @@ class Executor:
 
     def _message(self, verb: str, transfer: Transfer, m: int, peer: int, backward: bool) -> str:
         what = f"the gradient of {transfer.value}" if backward else transfer.value
-        letter = "B" if backward else "F"
         way = "from" if verb == "receiving" else "to"
-        return f"{verb} {what}, microbatch {m}, {way} rank {peer} ({self.spec.index}{letter}{m} on rank {self.world.rank})"
+        return f"{verb} {what} of microbatch {m} {way} rank {peer}"
 
     # Surroundings of a computation
 
@@ -297,4 +300,4 @@ class Executor:
         return seeded((*run.seed, self.spec.index, m, self.index), self.world.device) if self.spec.random else nullcontext()
 
     def _at(self, doing: str) -> AbstractContextManager[object]:
-        return noted(f"on rank {self.world.rank}, stage {self.spec.index}, in {doing}")
+        return noted(f"rank {self.world.rank}, stage {self.spec.index}, in {doing}")

@@ -1,6 +1,7 @@
 """Runs a script in several processes on this machine, as torchrun would: what ``autopart run`` uses.
 
-If one process fails the others are killed and its error is raised; on Ctrl-C, or if the launcher itself is killed, none is left behind.
+If one process fails the others are killed and its error is raised. On Ctrl-C, or if the launcher itself is killed, none is
+left behind.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ def launch(
             _kill(running)
 
 
-def _store() -> dist.TCPStore:
+def _store() -> dist.TCPStore:  # type: ignore[name-defined]
     """Where the processes meet; on a port that is free and stays so."""
-    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=300))
+    timeout = timedelta(seconds=300)
+    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timeout)  # type: ignore[attr-defined]
 
 
 def _variables(rank: int, processes: int, port: int) -> dict[str, str]:

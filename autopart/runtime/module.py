@@ -11,15 +11,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from autopart.program.reductions import BUCKET_BYTES, GradientSum, gradient_sums
+from autopart.program.reductions import BUCKET_BYTES, gradient_sums
 from autopart.runtime import weights
 from autopart.runtime.batch import Share, microbatch, read_batch, whole_share
 from autopart.runtime.executor import Executor
 from autopart.runtime.gradients import GradientSummer
 from autopart.runtime.package import Package, read_package
-from autopart.runtime.tree import Tree, blank
+from autopart.runtime.tree import Tree, blank, torch_dtype
 from autopart.runtime.weights import Rows
-from autopart.runtime.world import join, total
+from autopart.runtime.world import join, members, total
 
 CONSTANTS_FILE = "constants.pt"
 
@@ -40,15 +40,14 @@ class DistributedModule(nn.Module):
         *,
         seed: int = 0,
         backend: str | None = None,
+        device: str | None = None,
         timeout_s: float = 600.0,
         bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
-        """``package`` is the folder that ``autopart compile`` wrote; ``seed`` is dropout's; a rank waits ``timeout_s`` for others."""
+        """``package`` is the folder that ``autopart compile`` wrote, ``seed`` is of dropout; a rank waits ``timeout_s``."""
         super().__init__()
         self._package = package if isinstance(package, Package) else read_package(package)
-        sums = gradient_sums(self._package.program.stages)
-        groups = [tuple(sorted(s.ranks)) for s in sums] + [tuple(sorted(s.ranks)) for s in self._package.program.stages]
-        self._world = join(self._package.program, self._package.ranks, groups, backend=backend, timeout_s=timeout_s)
+        self._world = join(self._package.program, self._package.ranks, backend=backend, device=device, timeout_s=timeout_s)
         self.seed, self.step = seed, 0
         self._stage = self._package.stage_of(self._world.rank)
         # Past nn.Module's bookkeeping, which would register them.
@@ -57,7 +56,7 @@ class DistributedModule(nn.Module):
         # The tree's tables are this module's own: names are the model's, without a prefix.
         for table in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
             setattr(self, table, getattr(self._tree, table))
-        self._executor = self._make_executor(sums, bucket_bytes)
+        self._executor = self._make_executor(bucket_bytes)
         self._load_constants()
 
     # Training
@@ -187,7 +186,12 @@ class DistributedModule(nn.Module):
         return total(self._world, mine)[0].to(torch.float64 if self._package.precision == "float64" else torch.float32)
 
     def _moved(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: tensor.to(self._world.device, non_blocking=True) for name, tensor in tensors.items()}
+        """On this rank's device; floating inputs in the precision that the model was traced in."""
+        dtypes = {source.value.name: torch_dtype(source.value.dtype) for source in self._package.inputs if source.value.floating}
+        return {
+            name: tensor.to(self._world.device, dtypes.get(name, tensor.dtype), non_blocking=True)
+            for name, tensor in tensors.items()
+        }
 
     def _stash_gradients(self) -> list[tuple[nn.Parameter, Tensor]]:
         """Takes away what earlier steps accumulated: only this step's part must be summed over ranks."""
@@ -217,16 +221,16 @@ class DistributedModule(nn.Module):
                 tree.put_buffer(buffer.name, tensor, persistent=buffer.persistent)
         return tree
 
-    def _make_executor(self, sums: tuple[GradientSum, ...], bucket_bytes: int) -> Executor | None:
+    def _make_executor(self, bucket_bytes: int) -> Executor | None:
         if self._stage is None:
             return None
-        held = dict(self.named_parameters())
-        summers = []
-        for each in sums:
-            group = self._world.group(each.ranks) if self._world.rank in each.ranks else None
-            if group is not None:
-                summers.append(GradientSummer([held[name] for name in each.parameters], group, self._world.wire, bucket_bytes))
-        return Executor(self._package, self._world, self._tree, summers)
+        held, world = dict(self.named_parameters()), self._world
+        summers = [
+            GradientSummer([held[name] for name in each.parameters], world.sums[members(each.ranks)], world.wire, bucket_bytes)
+            for each in gradient_sums(self._package.program.stages)
+            if world.rank in each.ranks
+        ]
+        return Executor(self._package, world, self._tree, summers)
 
     def _load_constants(self) -> None:
         path = self._package.folder / CONSTANTS_FILE

@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,7 @@ from typing import Any
 
 from autopart.errors import InputError
 from autopart.ir.graph import Buffer, Input, Parameter, Value
-from autopart.program.program import Program, StageSpec, Transfer
+from autopart.program.program import Program, StageSpec
 from autopart.program.text import parse_actions
 from autopart.runtime.comm import Axis
 
@@ -67,11 +66,6 @@ class Package:
     holders: Mapping[str, tuple[int, ...]]
     precision: str
     ranks: int
-
-    @cached_property
-    def transfers_into(self) -> tuple[tuple[Transfer, ...], ...]:
-        """By stage, what it receives."""
-        return tuple(tuple(t for t in self.program.transfers if t.target == s.index) for s in self.program.stages)
 
     def stage_of(self, rank: int) -> int | None:
         """The stage that a rank runs."""

@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 import torch
 
-from autopart.errors import AutopartError
+from autopart.errors import RunError
 
 
 @contextmanager
@@ -25,12 +25,15 @@ def seeded(key: tuple[int, ...], device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def noted(place: str) -> Iterator[None]:
-    """Adds to an error of the model's own code where it happened; autopart's errors say so themselves."""
+    """Adds to an error where it happened; a RunError that says so itself is left alone."""
     try:
         yield
+    except RunError as error:
+        if error.where:
+            raise
+        raise RunError(error.what, where=place, remedy=error.remedy) from error.__cause__
     except Exception as error:
-        if not isinstance(error, AutopartError):
-            error.add_note(place)
+        error.add_note(place)
         raise
 
 

@@ -6,12 +6,10 @@ Messages of forwards and of backwards go through two groups, so that between two
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from autopart.errors import RunError
 from autopart.program.program import Program
+from autopart.program.reductions import gradient_sums
 
 Ranks = tuple[int, ...]
 
@@ -27,7 +26,8 @@ Ranks = tuple[int, ...]
 class World:
     """The place of this process: its rank in the plan, the processes of all ranks, its device.
 
-    ``wire`` is where messages lie: the device under NCCL, the CPU under gloo.
+    ``wire`` is where messages lie: the device under NCCL, the CPU under gloo. ``replicas`` are the groups that share samples,
+    ``sums`` those that sum gradients: apart, because they run at the same time.
     """
 
     rank: int
@@ -36,12 +36,13 @@ class World:
     wire: torch.device
     forward: dist.ProcessGroup
     backward: dist.ProcessGroup
-    groups: Mapping[Ranks, dist.ProcessGroup]
+    replicas: Mapping[Ranks, dist.ProcessGroup]
+    sums: Mapping[Ranks, dist.ProcessGroup]
 
-    def group(self, ranks: Iterable[int]) -> dist.ProcessGroup | None:
-        """The group of exactly these ranks; none is needed for one rank alone."""
-        members = tuple(sorted(set(ranks)))
-        return self.groups[members] if len(members) > 1 else None
+
+def members(ranks: Iterable[int]) -> Ranks:
+    """Ranks as the key of their group; one rank alone has none."""
+    return tuple(sorted(set(ranks)))
 
 
 @contextmanager
@@ -57,39 +58,47 @@ def failing_as(doing: str) -> Iterator[None]:
         ) from error
 
 
-def join(program: Program, ranks: int, groups: Sequence[Ranks], *, backend: str | None = None, timeout_s: float = 600.0) -> World:
+def join(
+    program: Program, ranks: int, *, backend: str | None = None, device: str | None = None, timeout_s: float = 600.0
+) -> World:
     """Joins the processes of a run, by torchrun's environment unless torch.distributed is initialised already.
 
-    ``ranks`` counts the ranks of the cluster file, used or not; ``groups`` are the sets of ranks that share gradients or samples.
+    ``ranks`` counts the ranks of the cluster file, used or not. Without ``device`` it is the GPU under NCCL, the CPU under gloo.
     """
     if not dist.is_initialized():
         _initialise(program, backend, timeout_s)
     process_of = _processes(program, ranks)
     rank = {process: rank for rank, process in process_of.items()}[dist.get_rank()]
-    on_gpu = "nccl" in dist.get_backend()
+    nccl = "nccl" in dist.get_backend()
+    here = _device(device or ("cuda" if nccl else "cpu"))
     used = [process_of[r] for r in sorted(program.actions)]
     timeout = timedelta(seconds=timeout_s)
 
-    def group(processes: list[int]) -> dist.ProcessGroup:
+    def group(processes: Sequence[int]) -> dist.ProcessGroup:
         made: dist.ProcessGroup = dist.new_group(processes, timeout=timeout)
         return made  # a process outside of the group gets a placeholder that it never uses
 
-    with failing_as(f"rank {rank} set up its process groups"):
+    def groups(sets: Iterable[Sequence[int]]) -> dict[Ranks, dist.ProcessGroup]:
+        several = sorted({members(each) for each in sets if len(each) > 1})
+        return {each: group([process_of[r] for r in each]) for each in several}
+
+    with failing_as(f"setting up the process groups on rank {rank}"):
         return World(
             rank,
             process_of,
-            device := _device(on_gpu),
-            device if on_gpu else torch.device("cpu"),
+            here,
+            here if nccl else torch.device("cpu"),
             forward=group(used),
             backward=group(used),
-            groups={members: group([process_of[r] for r in members]) for members in sorted(set(groups)) if len(members) > 1},
+            replicas=groups(stage.ranks for stage in program.stages),
+            sums=groups(each.ranks for each in gradient_sums(program.stages)),
         )
 
 
 def total(world: World, tensor: Tensor, *, maximum: bool = False) -> Tensor:
     """Sum (or maximum) over all processes, used or not; a new tensor on this rank's device."""
     moved = tensor.detach().to(world.wire, copy=True)
-    with failing_as(f"rank {world.rank} summed a number over all ranks"):
+    with failing_as(f"summing a number over all ranks, on rank {world.rank}"):
         dist.all_reduce(moved, dist.ReduceOp.MAX if maximum else dist.ReduceOp.SUM)
     return moved.to(world.device)
 
@@ -106,10 +115,13 @@ def _initialise(program: Program, backend: str | None, timeout_s: float) -> None
             f"the plan uses {len(program.actions)} ranks, this process is alone",
             remedy="Start it with torchrun, one process for each rank, or with `autopart run`.",
         )
-    store = torch.distributed.FileStore(  # type: ignore[attr-defined]
-        str(Path(tempfile.mkdtemp(prefix="autopart-")) / "store"), 1
+    dist.init_process_group(
+        chosen,
+        store=dist.HashStore(),  # type: ignore[attr-defined]
+        rank=0,
+        world_size=1,
+        timeout=timeout,
     )
-    dist.init_process_group(chosen, store=store, rank=0, world_size=1, timeout=timeout)
 
 
 def _processes(program: Program, ranks: int) -> dict[int, int]:
@@ -127,9 +139,9 @@ def _processes(program: Program, ranks: int) -> dict[int, int]:
     )
 
 
-def _device(on_gpu: bool) -> torch.device:
-    if not on_gpu:
-        return torch.device("cpu")
+def _device(kind: str) -> torch.device:
+    if kind != "cuda":
+        return torch.device(kind)
     local = int(os.environ.get("LOCAL_RANK", dist.get_rank())) % torch.cuda.device_count()
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
