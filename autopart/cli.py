@@ -6,12 +6,14 @@ torch and the solver are imported inside the commands that need them: ``autopart
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TypeAlias
+from typing import TextIO, TypeAlias
 
-from autopart.errors import AutopartError, InputError
+from autopart.errors import AutopartError, Infeasible, InputError, PlanError
 from autopart.plans import OPTIMIZERS, PRECISIONS, Plan, Settings
 
 Command = Callable[[argparse.Namespace], None]
@@ -23,37 +25,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Command = arguments.command
     try:
         command(arguments)
+        sys.stdout.flush()
     except AutopartError as error:
-        print(f"autopart: {error}", file=sys.stderr)
+        _complain(str(error))
         return error.exit_status
     except KeyboardInterrupt:
-        print("autopart: interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader went away, as `| head` does
-        return 0
+        _drop_output()  # the reader went away, as `| head` does
     return 0
+
+
+def _complain(text: str) -> None:
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+    print(f"{clear}autopart: {text}", file=sys.stderr)
+
+
+def _drop_output() -> None:
+    """Nothing is left to fail when the interpreter flushes its output at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def plan_command(arguments: argparse.Namespace) -> None:
     from autopart import pipeline
     from autopart.planfile import dump_plan, save_plan
 
-    plan = pipeline.plan_files(
-        arguments.model,
-        arguments.devices,
-        batch_size=arguments.batch_size,
-        settings=Settings(arguments.optimizer, arguments.precision, arguments.batch_norm),
-        limits=pipeline.Limits(
-            stages=arguments.stages,
-            data=arguments.data,
-            microbatches=arguments.microbatches,
-            schedule=arguments.schedule,
-            gap=arguments.gap,
-            time_limit_s=arguments.time_limit,
-        ),
-        say=_progress(arguments),
-    )
+    _check_output(arguments.output)
+    with _users_code():
+        plan = pipeline.plan_files(
+            arguments.model,
+            arguments.devices,
+            batch_size=arguments.batch_size,
+            settings=Settings(arguments.optimizer, arguments.precision, arguments.batch_norm),
+            limits=pipeline.Limits(
+                stages=arguments.stages,
+                data=arguments.data,
+                microbatches=arguments.microbatches,
+                schedule=arguments.schedule,
+                gap=arguments.gap,
+                time_limit_s=arguments.time_limit,
+            ),
+            say=_progress(arguments),
+        )
     save_plan(plan, arguments.output)
     print(dump_plan(plan) if arguments.json else _report(plan), end="")
 
@@ -62,12 +76,13 @@ def show_command(arguments: argparse.Namespace) -> None:
     from autopart.planfile import dump_plan, load_plan
 
     plan = load_plan(arguments.plan)
-    if arguments.format == "json":
-        text = dump_plan(plan)
-    elif arguments.format == "dot":
-        text = _dot(plan)
-    else:
-        text = _report(plan)
+    with _about(arguments.plan):
+        if arguments.format == "json":
+            text = dump_plan(plan)
+        elif arguments.format in ("dot", "svg"):
+            text = _drawn(plan, arguments.format)
+        else:
+            text = _report(plan)
     _write(text, arguments.output)
 
 
@@ -75,7 +90,11 @@ def price_command(arguments: argparse.Namespace) -> None:
     from autopart import pipeline
     from autopart.planfile import dump_plan, load_plan, save_plan
 
-    plan = pipeline.price_plan(load_plan(arguments.plan), say=_progress(arguments))
+    if arguments.output:
+        _check_output(arguments.output)
+    plan = load_plan(arguments.plan)
+    with _about(arguments.plan), _users_code():
+        plan = pipeline.price_plan(plan, say=_progress(arguments))
     if arguments.output:
         save_plan(plan, arguments.output)
     print(dump_plan(plan) if arguments.json else _report(plan), end="")
@@ -85,8 +104,10 @@ def compile_command(arguments: argparse.Namespace) -> None:
     from autopart import pipeline
     from autopart.planfile import load_plan
 
+    plan = load_plan(arguments.plan)
     folder = Path(arguments.output or Path(arguments.plan).with_suffix(""))
-    pipeline.compile_files(load_plan(arguments.plan), folder, say=_progress(arguments))
+    with _about(arguments.plan), _users_code():
+        pipeline.compile_files(plan, folder, say=_progress(arguments))
     print(f"{folder / 'stages.py'}: what every rank runs\n{folder / 'train.py'}: start it with torchrun")
 
 
@@ -109,19 +130,54 @@ def devices_command(_: argparse.Namespace) -> None:
     print(format_catalogue(), end="")
 
 
+def _users_code() -> redirect_stdout[TextIO]:
+    """What a model file prints goes to stderr: stdout has results alone."""
+    return redirect_stdout(sys.stderr)
+
+
+@contextmanager
+def _about(path: str) -> Iterator[None]:
+    """Names the plan file in messages about what is in it."""
+    try:
+        yield
+    except (PlanError, Infeasible) as error:
+        where = f"{path}: {error.where}" if error.where else path
+        raise type(error)(error.what, where=where, remedy=error.remedy) from error
+
+
 def _report(plan: Plan) -> str:
     from autopart.cluster.load import load_cluster
+    from autopart.program.check import check_cluster
     from autopart.report.text import format_plan
 
-    return format_plan(plan, load_cluster(plan.cluster.path))
+    cluster = load_cluster(plan.cluster.path)
+    check_cluster(plan, cluster)
+    return format_plan(plan, cluster)
 
 
-def _dot(plan: Plan) -> str:
+def _drawn(plan: Plan, kind: str) -> str:
     from autopart import pipeline
     from autopart.report.dot import format_dot
+    from autopart.report.svg import format_svg
 
     built = pipeline.build(plan)
-    return format_dot(plan, built.cluster, built.program)
+    if kind == "dot":
+        return format_dot(plan, built.cluster, built.program)
+    return format_svg(plan, built.cluster, pipeline.simulated(built).timeline)
+
+
+def _check_output(path: str) -> None:
+    """Raise InputError now rather than after a long search where a file can't be written."""
+    target = Path(path)
+    if target.is_dir():
+        problem = "it is a directory"
+    elif not target.absolute().parent.is_dir():
+        problem = f"there is no directory {target.parent}"
+    elif not os.access(target.absolute().parent, os.W_OK):
+        problem = f"no permission to write in {target.parent}"
+    else:
+        return
+    raise InputError(f"can't be written: {problem}", where=path, remedy="Name another file with -o.")
 
 
 def _write(text: str, path: str | None) -> None:
@@ -203,7 +259,7 @@ def _checked_tensor(arguments: argparse.Namespace) -> None:
 def _show_parser(commands: Subparsers) -> None:
     show = commands.add_parser("show", help="draw a plan", description="Show a plan that `autopart plan` wrote.")
     show.add_argument("plan", metavar="plan.json")
-    show.add_argument("--format", choices=["text", "json", "dot"], default="text", help="dot is for graphviz")
+    show.add_argument("--format", choices=["text", "json", "dot", "svg"], default="text", help="dot is for graphviz")
     show.add_argument("-o", "--output", metavar="FILE", help="write there instead of to the terminal")
     show.set_defaults(command=show_command)
 

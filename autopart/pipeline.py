@@ -40,7 +40,7 @@ from autopart.planner.price import Index, make_index
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.strategies import Pins
 from autopart.plans import ModelRef, Plan, Settings
-from autopart.program.check import check_plan
+from autopart.program.check import check_cluster, check_plan
 from autopart.program.lower import lower
 from autopart.program.program import Program
 from autopart.program.text import format_actions
@@ -143,7 +143,8 @@ def build_from(plan: Plan, loaded: Loaded, say: Say = silent) -> Built:
     """As ``build``, for a model that is loaded already."""
     cluster = load_cluster(plan.cluster.path)
     front = front_end(loaded, plan.settings, say)
-    check_digests(plan, model_ref(front), cluster)
+    check_model(plan, model_ref(front))
+    check_cluster(plan, cluster)
     check_plan(plan, front.blocks, cluster)
     program = lower(front.blocks, plan)
     dump("program", lambda: format_actions(program.actions))
@@ -153,10 +154,18 @@ def build_from(plan: Plan, loaded: Loaded, say: Say = silent) -> Built:
 
 def price_plan(plan: Plan, say: Say) -> Plan:
     """``autopart price``: a plan that somebody wrote or changed, with its estimate. A bound that was proven for it is kept."""
-    built = build(plan, say=say)
-    ref = replace(model_ref(built.front), path=plan.model.path)
-    index = make_index(built.front.blocks, built.cluster, plan.batch_size, plan.settings, ref)
-    return priced(plan, index)
+    return priced(plan, index_of(build(plan, say=say)))
+
+
+def index_of(built: Built) -> Index:
+    """What prices a plan, from its own parts."""
+    plan, ref = built.plan, replace(model_ref(built.front), path=built.plan.model.path)
+    return make_index(built.front.blocks, built.cluster, plan.batch_size, plan.settings, ref)
+
+
+def simulated(built: Built) -> Score:
+    """The plan as it would run."""
+    return score(built.plan, index_of(built))
 
 
 def priced(plan: Plan, index: Index) -> Plan:
@@ -198,17 +207,12 @@ def model_ref(front: Front) -> ModelRef:
     return ModelRef(loaded.path, loaded.factory, digest(graph), len(front.blocks.blocks), scalars)
 
 
-def check_digests(plan: Plan, model: ModelRef, cluster: Cluster) -> None:
-    """A plan belongs to one graph and one cluster; a plan written by hand names neither digest."""
+def check_model(plan: Plan, model: ModelRef) -> None:
+    """A plan belongs to one graph; a plan written by hand names no digest."""
     if plan.model.digest not in ("", model.digest):
         raise PlanError(
             f"this plan was made for another model than {model.path or 'this one'} is now",
             remedy="Plan again; or delete model.digest from the plan if its blocks are still right.",
-        )
-    if plan.cluster.digest not in ("", cluster.digest):
-        raise PlanError(
-            f"this plan was made for another cluster than {cluster.path} describes now",
-            remedy="Plan again; or delete cluster.digest from the plan if its ranks are still right.",
         )
 
 
