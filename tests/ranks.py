@@ -2,7 +2,7 @@
 
 ``run_ranks(world, function, *args)`` calls ``function(rank, *args)`` in ``world`` processes with torchrun's variables and a process
 group over a file, and returns their results in order. A rank that fails, or does not end in time, fails the caller with its traceback;
-one of ``dying`` may die instead, its result is None.
+those of ``dying`` may die or hang: nobody waits for them, their result is None.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def run_ranks(
 
 
 def _collected(ends: list[Connection], deadline: float, dying: Sequence[int]) -> list[Any]:
-    results: dict[int, Any] = {}
+    results: dict[int, Any] = dict.fromkeys(dying)
     while len(results) < len(ends):
         open_ends = [end for rank, end in enumerate(ends) if rank not in results]
         ready = wait(open_ends, max(0.0, deadline - time.monotonic()))
@@ -69,9 +69,6 @@ def _collected(ends: list[Connection], deadline: float, dying: Sequence[int]) ->
             try:
                 failure, result = pickle.loads(end.recv_bytes())  # type: ignore[union-attr]
             except EOFError:
-                if rank in dying:
-                    results[rank] = None
-                    continue
                 raise RankFailed(f"rank {rank} died without a word") from None
             if failure:
                 raise RankFailed(f"rank {rank}:\n{failure}")

@@ -42,13 +42,18 @@ class Share:
 
 
 def read_batch(batch: Any, inputs: Sequence[Input], wanted: Sequence[str], share: Share, *, local: bool) -> dict[str, Tensor]:
-    """The wanted tensors by name, whole or local as they were passed, checked against what was traced."""
+    """The wanted tensors by name, whole or local as they were passed. All tensors are checked against what was traced: a bad batch
+    is an error on every rank, not only where it is read. An idle rank's local batch is nobody's.
+    """
+    if local and not share.count:
+        return {}
     root = arranged(batch, inputs)
-    found = {source.value.name: at(root, source) for source in inputs if source.value.name in wanted}
     rows = share.count * share.microbatches if local else share.batch
-    for source in (source for source in inputs if source.value.name in wanted):
+    found = {}
+    for source in inputs:
+        found[source.value.name] = at(root, source)
         _check(found[source.value.name], source, rows, local=local)
-    return found
+    return {name: tensor for name, tensor in found.items() if name in wanted}
 
 
 def microbatch(tensors: Mapping[str, Tensor], inputs: Sequence[Input], share: Share, m: int, *, local: bool) -> dict[str, Tensor]:

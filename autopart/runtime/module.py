@@ -172,9 +172,9 @@ class DistributedModule(nn.Module):
 
     def _run(self, batch: Any, *, local: bool, training: bool, scale: float) -> Tensor:
         loss: Tensor | None = None
-        if self._executor is not None:
-            executor, share, inputs = self._executor, self.share, self._package.inputs
-            tensors = read_batch(batch, inputs, executor.spec.inputs, share, local=local)
+        executor, share, inputs = self._executor, self.share, self._package.inputs
+        tensors = read_batch(batch, inputs, executor.spec.inputs if executor else (), share, local=local)
+        if executor is not None:
             executor.prologue(self._moved(whole_share(tensors, inputs, share, local=local, wanted=executor.stage.counts())))
             loss = executor.run(
                 lambda m: self._moved(microbatch(tensors, inputs, share, m, local=local)),

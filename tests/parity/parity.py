@@ -166,16 +166,25 @@ def user_batch(loaded: Loaded, batch: int) -> Any:
 
 
 def on_ranks(
-    source: Front, case: Case, function: Callable[..., Any], *args: Any, settings: Settings | None = None, dying: Sequence[int] = ()
+    source: Front,
+    case: Case,
+    function: Callable[..., Any],
+    *args: Any,
+    settings: Settings | None = None,
+    dying: Sequence[int] = (),
+    timeout_s: float = 20.0,
 ) -> list[Any]:
     """``function(module, *args)`` on every rank of the model under a plan, starting from the unsplit model's weights."""
     with tempfile.TemporaryDirectory() as folder:
         compiled(source, case, Path(folder), settings)
-        return run_ranks(case.ranks, _on_rank, Path(folder), source.loaded.module.state_dict(), function, args, dying=dying)
+        job = (Path(folder), timeout_s, source.loaded.module.state_dict(), function, args)
+        return run_ranks(case.ranks, _on_rank, *job, group_timeout_s=timeout_s, dying=dying)
 
 
-def _on_rank(_: int, folder: Path, state: Mapping[str, Tensor], function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    module = DistributedModule(folder, timeout_s=20.0)
+def _on_rank(
+    _: int, folder: Path, timeout_s: float, state: Mapping[str, Tensor], function: Callable[..., Any], args: tuple[Any, ...]
+) -> Any:
+    module = DistributedModule(folder, timeout_s=timeout_s)
     module.load_state_dict(state)
     return function(module, *args)
 
