@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def from_json(raw: Mapping[str, Any]) -> Plan:
     """A Plan from values that satisfy the schema; what a hand-written file leaves out is filled in."""
     stages = tuple(
         Stage(
-            index=index,
+            index=stage.get("index", index),
             blocks=tuple(stage["blocks"]),
             ranks=tuple(stage["ranks"]),
             shares=tuple(stage["shares"]),
@@ -173,10 +174,19 @@ def _schema_error(problem: ValidationError, text: str, path: str) -> PlanError:
     return PlanError(
         f"{place}: {what}" if place else what,
         where=f"{path}:{line}" if line else path,
-        remedy=str(problem.schema.get("description", "docs/schema/plan.schema.json says what a plan holds."))
-        if isinstance(problem.schema, Mapping)
-        else "",
+        remedy=_schema_remedy(problem),
     )
+
+
+def _schema_remedy(problem: ValidationError) -> str:
+    """What the schema says of the place; for a key that it does not have, the nearest that it has."""
+    schema = problem.schema if isinstance(problem.schema, Mapping) else {}
+    if problem.validator == "additionalProperties" and "properties" in schema:
+        known, given = list(schema["properties"]), problem.instance
+        near = [match for key in given if key not in known for match in get_close_matches(key, known, n=1)]  # type: ignore[union-attr]
+        hint = f"Did you mean {' or '.join(near)}? " if near else ""
+        return f"{hint}Known keys are {', '.join(known)}."
+    return str(schema.get("description", "docs/reference/plan.md says what a plan holds."))
 
 
 def _line_of(text: str, place: list[str | int]) -> int | None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad")
 PRECISIONS = ("float32", "float64", "bfloat16")
+
+
+def divisors(batch_size: int) -> tuple[int, ...]:
+    """The numbers of equal microbatches that a batch can be cut into, ascending."""
+    small = [n for n in range(1, math.isqrt(batch_size) + 1) if batch_size % n == 0]
+    return tuple(sorted({*small, *(batch_size // n for n in small)}))
 
 
 @dataclass(frozen=True, slots=True)

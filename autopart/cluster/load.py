@@ -31,7 +31,7 @@ def load_cluster(path: str | Path) -> Cluster:
             raw = file.read(LARGEST_FILE_BYTES + 1)
     except FileNotFoundError as error:
         raise ClusterError(
-            "no such file", where=where, remedy="`autopart devices --detect` writes one for this machine."
+            "no such file", where=where, remedy="docs/reference/cluster.md says how to write one; examples/clusters has some."
         ) from error
     except IsADirectoryError as error:
         raise ClusterError("this is a directory", where=where, remedy="Name the cluster file in it.") from error

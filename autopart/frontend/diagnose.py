@@ -29,6 +29,7 @@ FIXED_BATCH = (
     "Take sizes from the tensors, as in x.view(x.size(0), -1) (len(x) is a fixed number), and keep Python branches and "
     "loops off them: every rank runs this code on its own share of the samples."
 )
+RUNS = "Does the model run on its example inputs? If it does:"
 
 
 @dataclass
@@ -116,11 +117,11 @@ def assumed(findings: Findings) -> FixedBatchError | None:
     return FixedBatchError(f"the code works for some batch sizes only: it assumes {what}", where=where, remedy=FIXED_BATCH)
 
 
-def explain(error: Exception, findings: Findings, model: nn.Module) -> AutopartError:
-    """The error to show in place of one that torch.export or the model raised."""
+def explain(error: Exception, findings: Findings, model: nn.Module, file: str) -> AutopartError:
+    """The error to show in place of one that torch.export or the model raised. ``file`` is named where no line is known."""
     if isinstance(error, AutopartError):
         return error
-    where = _place_of_error(error, model)
+    where = place_of_error(error, model) or file
     if isinstance(error, GuardOnDataDependentSymNode) or "data-dependent" in str(error).lower():
         return data_dependent("Python code that depends on a tensor's values", where)
     if "specialized" in str(error) and (assumption := assumed(findings)):
@@ -129,11 +130,12 @@ def explain(error: Exception, findings: Findings, model: nn.Module) -> AutopartE
     if "invalid for input of size" in text or "specialized" in text:
         return FixedBatchError(f"a size that does not follow the batch size: {unsymbolic(text)}", where=where, remedy=FIXED_BATCH)
     if unsymbolic(text) != text:
-        return TraceError(f"sizes that do not fit: {unsymbolic(text)}", where=where, remedy=FIXED_BATCH)
+        advice = f"{RUNS} {FIXED_BATCH[0].lower()}{FIXED_BATCH[1:]}"
+        return TraceError(f"sizes that do not fit: {unsymbolic(text)}", where=where, remedy=advice)
     return TraceError(
         f"the model can't be traced: {type(error).__name__}: {unsymbolic(text)}",
         where=where,
-        remedy="Does the model run on the example inputs? If so, this line needs something that torch.export does not support.",
+        remedy=f"{RUNS} this line needs something that torch.export does not support.",
     )
 
 
@@ -142,7 +144,7 @@ def unsymbolic(text: str) -> str:
     return re.sub(r"\bs\d+\b", "batch", text)
 
 
-def _place_of_error(error: Exception, model: nn.Module) -> str:
+def place_of_error(error: Exception, model: nn.Module) -> str:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return _place(list(reversed(frames)), model)
 

@@ -1,15 +1,17 @@
-"""Building big models without their memory: every parameter turns fake as soon as a module gets it."""
+"""Building big models without their memory: every parameter turns fake as soon as a module gets it, and stays so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from autopart.frontend.internals import FakeTensor, FakeTensorMode, fake_mode
+from autopart.frontend.internals import FakeTensorMode, fake_mode, is_fake, on_conversion, parameters_of
+
+Change = Callable[[Tensor], Tensor]
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def parameters_without_memory() -> Iterator[None]:
     register = nn.Module.register_parameter
 
     def register_fake(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        if param is not None and not isinstance(param, FakeTensor):
+        if param is not None and not is_fake(param):
             if param not in fakes:
                 fakes[param] = _fake(mode, param)
             param = fakes[param]
@@ -32,9 +34,41 @@ def parameters_without_memory() -> Iterator[None]:
 
     nn.Module.register_parameter = register_fake  # type: ignore[method-assign]
     try:
-        yield
+        with convertible():
+            yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+@contextmanager
+def convertible() -> Iterator[None]:
+    """Inside, ``module.double()``, ``.to(...)`` and their like work on modules with fake parameters.
+
+    torch would exchange the contents of two fake tensors, which it refuses where anybody watches one; here a converted
+    parameter takes the place of the old one, in every module that holds it.
+    """
+    converted = WeakTensorKeyDictionary()
+
+    def convert(param: nn.Parameter, change: Change) -> nn.Parameter:
+        if param not in converted or converted[param][0] is not change:
+            with torch.no_grad():
+                converted[param] = (change, nn.Parameter(change(param), param.requires_grad))
+        found: nn.Parameter = converted[param][1]
+        return found
+
+    def apart(module: nn.Module, change: Change, proceed: Callable[[], None]) -> None:
+        own = parameters_of(module)
+        names = list(own)
+        fakes = {name: convert(param, change) for name, param in own.items() if param is not None and is_fake(param)}
+        for name in fakes:
+            del own[name]
+        proceed()
+        merged = {name: fakes[name] if name in fakes else own[name] for name in names}
+        own.clear()
+        own.update(merged)
+
+    with on_conversion(apart):
+        yield
 
 
 def _fake(mode: FakeTensorMode, param: nn.Parameter) -> nn.Parameter:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from autopart.errors import TraceError
+from autopart.errors import ModelError, TraceError
+from autopart.frontend.diagnose import place_of_error
 from autopart.frontend.examples import Example
 from autopart.frontend.internals import FakeTensor
 from autopart.frontend.interpret import run
@@ -33,12 +34,26 @@ def check_trace(loaded: Loaded, traced: Traced, *, largest: int = LARGEST) -> bo
     if any(isinstance(t, FakeTensor) or t.is_meta for t in tensors) or sum(t.numel() for t in tensors) > largest:
         return False
     batch = examples(loaded, batch_sizes(loaded)[1])
-    found = run_graph(traced, batch)
     with _attributes_restored(loaded):
-        for step in ("", " in a second step"):
-            for name, value in run_eager(loaded, batch).items():
-                _compare(loaded, f"{name}{step}", found[name], value)
+        steps = {step: _tried(loaded, batch) for step in ("", " in a second step")}
+    found = run_graph(traced, batch)
+    for step, expected in steps.items():
+        for name, value in expected.items():
+            _compare(loaded, f"{name}{step}", found[name], value)
     return True
+
+
+def _tried(loaded: Loaded, batch: Sequence[Example]) -> dict[str, Tensor]:
+    """What the model itself does; fake tensors don't notice all that real ones refuse."""
+    try:
+        return run_eager(loaded, batch)
+    except Exception as error:
+        text = str(error).strip().split("\n")[0]
+        raise ModelError(
+            f"the model fails on its example inputs: {type(error).__name__}: {text}",
+            where=place_of_error(error, loaded.module) or loaded.where,
+            remedy="Mend the model or example_inputs(); sizes and dtypes must be those that it is trained with.",
+        ) from error
 
 
 @contextmanager
@@ -93,12 +108,12 @@ def _results(loss: Tensor, tensors: dict[str, Tensor], after: Callable[[], None]
 def _compare(loaded: Loaded, name: str, found: Tensor, expected: Tensor) -> None:
     if not found.numel():
         return
-    scale = max(float(expected.abs().max()), 1e-3) if expected.dtype != torch.bool else 1.0
-    off = (
-        float((found.to(expected.dtype) - expected).abs().max())
-        if expected.dtype != torch.bool
-        else float((found != expected).any())
-    )
+    if expected.dtype == torch.bool:
+        found, expected = found.int(), expected.int()
+    found = found.to(expected.dtype)
+    same = (found == expected) | (found.isnan() & expected.isnan())
+    scale = max(float(expected.abs().nan_to_num(posinf=0.0).max()), 1e-3)
+    off = float((found - expected).abs().masked_fill(same, 0).max())
     if off <= scale * TOLERANCE.get(expected.dtype, DEFAULT_TOLERANCE):
         return
     raise TraceError(

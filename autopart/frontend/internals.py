@@ -30,6 +30,11 @@ def buffers_of(module: nn.Module) -> dict[str, torch.Tensor | None]:
     return module._buffers  # noqa: SLF001
 
 
+def parameters_of(module: nn.Module) -> dict[str, nn.Parameter | None]:
+    """The parameters that a module itself owns; the dict is the module's own."""
+    return module._parameters  # noqa: SLF001
+
+
 def temporary_buffers_of(module: nn.Module) -> set[str]:
     """Names of its buffers that stay out of checkpoints."""
     return module._non_persistent_buffers_set  # noqa: SLF001
@@ -38,6 +43,11 @@ def temporary_buffers_of(module: nn.Module) -> set[str]:
 def schema_of(target: Overload) -> Any:
     """Names, types and aliasing of an op's arguments and results."""
     return target._schema  # noqa: SLF001
+
+
+def is_fake(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has sizes and a dtype alone."""
+    return isinstance(tensor, FakeTensor)
 
 
 def fake_mode() -> FakeTensorMode:
@@ -69,6 +79,22 @@ def on_guard(note: Callable[[Any, FrameType], None]) -> Iterator[None]:
         yield
     finally:
         ShapeEnv._log_guard = log_guard  # type: ignore[method-assign]  # noqa: SLF001
+
+
+@contextmanager
+def on_conversion(around: Callable[[nn.Module, Any, Callable[[], None]], None]) -> Iterator[None]:
+    """Calls ``around(module, change, proceed)`` where ``module.to(...)`` changes a module; ``proceed()`` is the change itself."""
+    apply: Any = nn.Module._apply  # noqa: SLF001
+
+    def applied(self: nn.Module, fn: Any, recurse: bool = True) -> nn.Module:
+        around(self, fn, lambda: apply(self, fn, recurse))
+        return self
+
+    nn.Module._apply = applied  # type: ignore[method-assign]  # noqa: SLF001
+    try:
+        yield
+    finally:
+        nn.Module._apply = apply  # type: ignore[method-assign]  # noqa: SLF001
 
 
 @contextmanager

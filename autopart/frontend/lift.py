@@ -108,6 +108,8 @@ class _Walker:
             return None
         if not isinstance(target, Overload):
             raise TraceError(f"{target} is no tensor operation", where=place(node, self.prefix))
+        if _sized_by_values(node, target):
+            raise data_dependent("a size is read out of a tensor's values", place(node, self.prefix))
         return self.operation(node, target, environment, mode)
 
     def region(self, node: Node, environment: Mapping[Node, Any], mode: Mode) -> Any:
@@ -210,6 +212,17 @@ def size_of(size: int | torch.SymInt) -> int | Size:
         return size
     found = symbols.text(size.node.expr)
     return Size(found) if isinstance(found, str) else int(found)
+
+
+def _sized_by_values(node: Node, target: Overload) -> bool:
+    """Whether the number of samples in the result follows from values, even where torch.export assumes that it is all of them."""
+    if torch.Tag.dynamic_output_shape not in target.tags or node.kwargs.get("output_size") is not None:
+        return False
+    masks = node.args[1] if target is torch.ops.aten.index.Tensor else node.args[:1]
+    fakes = [item.meta["val"] for item in cast("Sequence[Any]", masks) if isinstance(item, Node)]
+    if target is torch.ops.aten.index.Tensor:
+        fakes = [fake for fake in fakes if fake.dtype in (torch.bool, torch.uint8)]
+    return any(isinstance(size, torch.SymInt) for fake in fakes for size in fake.shape)
 
 
 def _symbolic(value: Any) -> bool:

@@ -17,11 +17,15 @@ import torch
 from torch import nn
 
 from autopart.errors import ModelError
-from autopart.frontend.empty import parameters_without_memory
+from autopart.frontend.empty import convertible, parameters_without_memory
 from autopart.frontend.examples import Example, batch_dim_of, leaves, names_of, path_name, rebuild
 
 PRECISIONS = ("float32", "float64", "bfloat16")
 Batch = tuple[Any, ...] | Mapping[str, Any]
+
+
+PYTHON = "A model file is Python source and its name ends in .py."
+CALLED = "model() is called without arguments, example_inputs() and example_targets() with a number of samples."
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ def batch_of(loaded: Loaded, batch_size: int) -> tuple[Batch, tuple[Any, ...]]:
             raise ModelError(
                 f"example_targets({batch_size}) returned {_described(targets)}, expected a tensor or a tuple of tensors",
                 where=loaded.where,
+                remedy="What it returns is passed on: loss(output, *targets).",
             )
     convert = _doubled if loaded.precision == "float64" else (lambda tensor: tensor)
     inputs, targets = (rebuild(tree, (convert(leaf) for _, leaf in leaves(tree))) for tree in (inputs, targets))
@@ -140,7 +145,7 @@ def examples(loaded: Loaded, batch_size: int) -> list[Example]:
     listed = [(path, path_name(path, forward, "input"), leaf) for path, leaf in leaves(inputs)]
     listed += [(("targets", *path), path_name(path, target_names, "target"), leaf) for path, leaf in leaves(targets)]
     if not listed:
-        raise ModelError("example_inputs() gives no tensors", where=loaded.where)
+        raise ModelError("example_inputs() gives no tensors", where=loaded.where, remedy="Return what the model is called with.")
     return _distinct([_checked(loaded, *item, position, batch_size) for position, item in enumerate(listed)])
 
 
@@ -167,7 +172,11 @@ def _checked(loaded: Loaded, path: tuple[str | int, ...], name: str, leaf: Any, 
     if dim is None:
         return Example(path, name, leaf, None)
     if not isinstance(dim, int) or not -leaf.dim() <= dim < leaf.dim():
-        raise ModelError(f"batch_dims says {dim!r} for {name}, which has {leaf.dim()} dims", where=loaded.where)
+        raise ModelError(
+            f"batch_dims says {dim!r} for {name}, which has {leaf.dim()} dims",
+            where=loaded.where,
+            remedy="Name the dim that counts samples, from 0; None if all samples share the tensor.",
+        )
     if leaf.shape[dim] != batch_size:
         raise ModelError(
             f"{maker}({batch_size}) gives {name} the sizes {list(leaf.shape)}: dim {dim} should be the batch size {batch_size}",
@@ -183,7 +192,11 @@ def _prepared(loaded: Loaded, precision: str) -> Loaded:
         raise ModelError(f"unknown precision {precision!r}", remedy=f"Use one of {', '.join(PRECISIONS)}.")
     for name, function in (("loss", loaded.loss), ("example_targets", loaded.example_targets)):
         if function is not None and not callable(function):
-            raise ModelError(f"{name} is {_described(function)}, expected a function", where=loaded.where)
+            raise ModelError(
+                f"{name} is {_described(function)}, expected a function",
+                where=loaded.where,
+                remedy="autopart looks for functions of the names model, example_inputs, example_targets and loss.",
+            )
     if not any(parameter.requires_grad for parameter in loaded.module.parameters()):
         raise ModelError(
             "the model has no trainable parameter", where=loaded.where, remedy="There is nothing to train: set requires_grad."
@@ -191,7 +204,8 @@ def _prepared(loaded: Loaded, precision: str) -> Loaded:
     if not loaded.module.training:
         loaded.module.train()
     if precision == "float64":
-        loaded.module.double()
+        with convertible():
+            loaded.module.double()
     loaded = replace(loaded, precision=precision)
     few, more = examples(loaded, 3), examples(loaded, 5)
     _agree(loaded, few, more)
@@ -201,7 +215,11 @@ def _prepared(loaded: Loaded, precision: str) -> Loaded:
 def _agree(loaded: Loaded, few: list[Example], more: list[Example]) -> None:
     """Two batches may differ in the batch dim alone."""
     if [example.path for example in few] != [example.path for example in more]:
-        raise ModelError("example_inputs() gives other tensors for other batch sizes", where=loaded.where)
+        raise ModelError(
+            "example_inputs() gives other tensors for other batch sizes",
+            where=loaded.where,
+            remedy="Return the same tensors, of batch_size samples each.",
+        )
     for a, b in zip(few, more, strict=True):
         sizes = [[size for dim, size in enumerate(e.tensor.shape) if dim != e.batch_dim] for e in (a, b)]
         if sizes[0] != sizes[1] or a.tensor.dtype != b.tensor.dtype:
@@ -216,17 +234,19 @@ def _execute(path: str) -> ModuleType:
     """The module that the file defines."""
     file = Path(path)
     if not file.is_file():
-        raise ModelError("no such file" if not file.is_dir() else "is a directory, expected a Python file", where=path)
+        what = "is a directory, expected a Python file" if path and file.is_dir() else "no such file"
+        raise ModelError(what, where=path or "''", remedy="Name a file that defines model() and example_inputs(batch_size).")
     spec = importlib.util.spec_from_file_location(f"autopart_model_{file.stem}", file.resolve())
     if spec is None or spec.loader is None:
-        raise ModelError("is no Python file", where=path, remedy="A model file ends in .py.")
+        raise ModelError("is no Python file", where=path, remedy=PYTHON)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     with _directory_on_path(file):
         try:
             spec.loader.exec_module(module)
         except SyntaxError as error:
-            raise ModelError(f"syntax error: {error.msg}", where=f"{error.filename or path}:{error.lineno}") from None
+            where = f"{_shown(error.filename, path)}:{error.lineno}" if error.lineno else path
+            raise ModelError(f"syntax error: {error.msg}", where=where, remedy=(error.text or PYTHON).strip()) from None
         except (Exception, SystemExit) as error:
             raise _raised("the file", path, error) from error
     return module
@@ -263,11 +283,16 @@ def _user_call(what: str, path: str, function: Callable[..., Any], *args: Any) -
 def _raised(what: str, path: str, error: BaseException) -> ModelError:
     """An exception of the user's code, with the line of their file that it came from."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).name == Path(path).name] or frames[-1:]
+    own = [frame for frame in frames if Path(frame.filename).name == Path(path).name]
     where = f"{path}:{own[-1].lineno}" if own and Path(path).suffix else path
     text = str(error).strip().split("\n")[0]
-    line = f"\n    {own[-1].line}" if own and own[-1].line else ""
-    return ModelError(f"{what} raised {type(error).__name__}: {text}{line}", where=where)
+    line = own[-1].line if own else CALLED
+    return ModelError(f"{what} raised {type(error).__name__}: {text}", where=where, remedy=line or "")
+
+
+def _shown(filename: str | None, path: str) -> str:
+    """The model file as the user named it, another file by its whole path."""
+    return path if filename is None or Path(filename).resolve() == Path(path).resolve() else filename
 
 
 def _resizer(batch: Callable[[int], Any] | Any, batch_dims: Any, function: Any, skip: int, fallback: str) -> Callable[[int], Any]:
@@ -300,4 +325,7 @@ def _doubled(leaf: Any) -> Any:
 
 
 def _described(value: Any) -> str:
-    return "nothing (None)" if value is None else f"{type(value).__name__} {value!r:.60}"
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of sizes {list(value.shape)}"
+    text = " ".join(repr(value).split())
+    return "nothing (None)" if value is None else f"{type(value).__name__} {text:.60}"

@@ -49,7 +49,7 @@ def _attempt(loaded: Loaded, batch_size: int) -> Traced:
         try:
             program = export(loaded, batch)
         except Exception as error:
-            raise explain(error, findings, loaded.module) from error
+            raise explain(error, findings, loaded.module, loaded.where) from error
     if (assumption := assumed(findings)) is not None:
         raise assumption
     graph, tensors = normalize(program, loaded.module, batch, loaded.name)
@@ -137,14 +137,16 @@ def scalar_loss(loaded: Loaded, output: Any, targets: Sequence[Any]) -> torch.Te
         found, source = output.get("loss"), "under `loss` the module's output holds"
     else:
         found, source = getattr(output, "loss", None), f"as `loss` the module's {type(output).__name__} holds"
-    if isinstance(found, torch.Tensor) and found.dim() == 0:
+    if isinstance(found, torch.Tensor) and found.dim() == 0 and found.is_floating_point():
         return found
-    if isinstance(found, torch.Tensor):
+    if isinstance(found, torch.Tensor) and found.dim() == 0:
+        what = f"a {str(found.dtype).removeprefix('torch.')}"
+    elif isinstance(found, torch.Tensor):
         what = "a tensor of sizes " + unsymbolic(str(list(found.shape)))
     else:
         what = "nothing" if found is None else f"a {type(found).__name__}"
     raise ModelError(
-        f"{source} {what}, expected a scalar tensor",
+        f"{source} {what}, expected a scalar floating-point tensor",
         where=loaded.where,
         remedy="Define loss(output, *targets) that returns a scalar tensor, such as a mean.",
     )

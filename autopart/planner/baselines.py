@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from autopart.cluster.units import format_bytes
 from autopart.planner.decode import build_plan
 from autopart.planner.price import Index, pools
 from autopart.planner.problem import Part
@@ -19,7 +20,6 @@ from autopart.pricing.stages import stage_costs
 from autopart.program.schedule import in_flight
 from cost_models.memory import usable_bytes
 
-GIB = 2**30
 TRIED = 4  # numbers of microbatches that are simulated before giving up
 
 
@@ -164,4 +164,4 @@ def _too_full(index: Index, needed: Mapping[int, int]) -> str:
     capacity = {rank: max(1, usable_bytes(index.cluster.device(rank))) for rank in needed}
     rank = max(needed, key=lambda r: needed[r] / capacity[r])
     device = index.cluster.device(rank).name
-    return f"rank {rank} ({device}) needs {needed[rank] / GIB:.2f} GiB of the {capacity[rank] / GIB:.2f} GiB that it has"
+    return f"rank {rank} ({device}) needs {format_bytes(needed[rank])} of the {format_bytes(capacity[rank])} that it has"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from autopart.cluster.cluster import Cluster, Group
+from autopart.cluster.units import format_bytes
 from autopart.errors import Infeasible
-from autopart.planner.baselines import GIB
 from autopart.planner.choose import Solve, best_candidates
 from autopart.planner.price import Index, make_index, price, propose
 from autopart.planner.strategies import Pins
@@ -32,26 +32,25 @@ def explain(index: Index, pins: Pins, schedule: str, solve: Solve) -> Infeasible
 def reason(index: Index) -> str:
     """The smallest need that is more than there is, else both needs against what there is."""
     table, groups = index.table, index.cluster.groups
-    total = sum(group.devices * usable_bytes(group.device) for group in groups)
-    static = table.static_bytes(0, table.count)
+    static, total = table.static_bytes(0, table.count), sum(group.devices * usable_bytes(group.device) for group in groups)
     if static > total:
-        return f"parameters, gradients and optimizer state take {_gib(static)}, all devices together have {_gib(total)} to use"
+        needed, present = format_bytes(static), format_bytes(total)
+        return f"parameters, gradients and optimizer state take {needed}, all devices together have {present} to use"
     largest = max(groups, key=lambda group: usable_bytes(group.device)).device
     kept = table.kept(largest, 1, recompute=True)
     needs = table.static + kept.inflight + kept.transient + kept.output[1:]
-    block = int(needs.argmax())
-    name, most = index.blocks.blocks[block].name, usable_bytes(largest)
-    what = f"block {name} alone needs {_gib(float(needs[block]))} for one sample, of which {_gib(float(table.static[block]))} are"
-    if needs[block] > most:
-        return f"{what} parameters and their state; the largest device ({largest.name}) has {_gib(most)} to use"
-    return (
-        f"parameters and their state take {_gib(static)} of {_gib(total)} on all devices together, but no division into stages"
-        f" leaves room for activations; {what} parameters and their state, the largest device ({largest.name}) has {_gib(most)}"
+    block, most = int(needs.argmax()), usable_bytes(largest)
+    what = (
+        f"block {index.blocks.blocks[block].name} alone needs {format_bytes(float(needs[block]))} for one sample, of which "
+        f"{format_bytes(float(table.static[block]))} are parameters and their state"
     )
-
-
-def _gib(nbytes: float) -> str:
-    return f"{nbytes / GIB:.2f} GiB"
+    has = f"the largest device ({largest.name}) has {format_bytes(most)} to use"
+    if needs[block] > most:
+        return f"{what}; {has}"
+    return (
+        f"parameters and their state take {format_bytes(static)} of {format_bytes(total)} on all devices together, but no "
+        f"division into stages leaves room for activations; {what}, {has}"
+    )
 
 
 def is_feasible(index: Index, pins: Pins, schedule: str, solve: Solve) -> bool:
@@ -105,7 +104,8 @@ def _leaner_settings(index: Index, helps: Helps) -> str:
     for optimizer in ("momentum", "sgd"):
         leaner = _with(index, settings=replace(index.settings, optimizer=optimizer))
         if OPTIMIZER_STATES[optimizer] < state and helps(leaner):
-            return f"the optimizer {optimizer}, which keeps {OPTIMIZER_STATES[optimizer]} tensors a parameter in place of {state}"
+            kept = OPTIMIZER_STATES[optimizer]
+            return f"the optimizer {optimizer}, which keeps {kept} tensor{'s' * (kept != 1)} a parameter in place of {state}"
     return ""
 
 
@@ -115,8 +115,8 @@ def _more_memory(index: Index, helps: Helps) -> str:
         for number, group in enumerate(index.cluster.groups):
             device = replace(group.device, memory_bytes=int(group.device.memory_bytes * factor))
             if helps(_with(index, cluster=_with_group(index.cluster, number, replace(group, device=device)))):
-                now = _gib(group.device.memory_bytes)
-                return f"{_gib(device.memory_bytes)} on each {group.device.name} of {group.name} (now {now})"
+                now = format_bytes(group.device.memory_bytes)
+                return f"{format_bytes(device.memory_bytes)} on each {group.device.name} of {group.name} (now {now})"
     return ""
 
 

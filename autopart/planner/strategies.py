@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 from autopart.planner.problem import Part
+from autopart.plans import divisors
 
 EVERY_COUNT = 16
 SHARES = 4
@@ -97,8 +98,8 @@ def microbatch_counts(batch_size: int, only_one: bool, pinned: int | None) -> tu
         return (1,) if pinned in (None, 1) else ()
     if pinned is not None:
         return (pinned,) if batch_size % pinned == 0 else ()
-    divisors = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
-    return tuple(divisors) if len(divisors) <= MICROBATCHES else _thinned(divisors)
+    possible = divisors(batch_size)
+    return possible if len(possible) <= MICROBATCHES else _thinned(possible)
 
 
 def _thinned(ascending: Sequence[int]) -> tuple[int, ...]:
@@ -224,7 +225,7 @@ def even_parts(counts: Counts, samples: int) -> Parts:
 def leaning_parts(pools: Sequence[Pool], counts: Counts, samples: int, lean: float) -> Parts:
     """Shares between the fastest (``lean`` 0) and those in proportion to memory (1)."""
     fastest = {part.group: sum(part.samples) / part.devices for part in fastest_parts(pools, counts, samples)}
-    memory = sum(n * pool.memory_bytes for n, pool in zip(counts, pools, strict=True))
+    memory = max(sum(n * pool.memory_bytes for n, pool in zip(counts, pools, strict=True)), 1.0)
     rows = [
         (1 - lean) * fastest.get(group, 0.0) + lean * samples * pool.memory_bytes / memory for group, pool in enumerate(pools)
     ]

@@ -10,7 +10,7 @@ from itertools import chain
 from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster
 from autopart.errors import PlanError
-from autopart.plans import Plan, Stage
+from autopart.plans import Plan, Stage, divisors
 from autopart.program.schedule import SCHEDULES
 
 
@@ -24,6 +24,17 @@ def check_plan(plan: Plan, blocks: Blocks, cluster: Cluster) -> None:
         _ranks(plan, cluster),
         _blocks(plan, [block.name for block in blocks.blocks]),
     ):
+        raise error
+
+
+def check_cluster(plan: Plan, cluster: Cluster) -> None:
+    """Raise PlanError where the cluster file is not what the plan was made for, or has not the plan's ranks."""
+    if plan.cluster.digest not in ("", cluster.digest):
+        raise PlanError(
+            f"this plan was made for another cluster than {cluster.path} describes now",
+            remedy="Plan again; or delete cluster.digest from the plan if its ranks are still right.",
+        )
+    for error in _ranks(plan, cluster):
         raise error
 
 
@@ -43,8 +54,9 @@ def _schedule(plan: Plan) -> Iterator[PlanError]:
 
 
 def _nearest_divisors(number: int, wish: int) -> str:
-    below = next(n for n in range(min(wish, number), 0, -1) if number % n == 0)
-    above = next((n for n in range(wish, number + 1) if number % n == 0), below)
+    possible = divisors(number)
+    below = max(n for n in possible if n <= max(wish, 1))
+    above = min((n for n in possible if n >= wish), default=below)
     return " or ".join(str(n) for n in sorted({below, above}))
 
 

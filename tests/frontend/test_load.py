@@ -90,6 +90,25 @@ def test_buffers_of_an_empty_model_are_real(path: str) -> None:
     assert torch.equal(module.get_buffer("scale"), torch.arange(12.0))
 
 
+@pytest.mark.parametrize("change", ["double()", "to(torch.bfloat16)", "to('cpu')", "half().float()"])
+def test_an_empty_model_can_be_converted(change: str, path: str, tmp_path: Path) -> None:
+    (tmp_path / "converted.py").write_text(
+        f"from big import *\nfrom big import model as made\ndef model(): return made().{change}\n"
+    )
+    real, empty = (load(str(tmp_path / "converted.py"), empty=empty).module for empty in (False, True))
+    expected = {name: (p.shape, p.dtype) for name, p in real.named_parameters(remove_duplicate=False)}
+    assert {name: (p.shape, p.dtype) for name, p in empty.named_parameters(remove_duplicate=False)} == expected
+    assert len(list(empty.parameters())) == len(list(real.parameters())), "tied parameters stay tied"
+    assert list(empty.state_dict()) == list(real.state_dict())
+
+
+def test_an_empty_recurrent_model_can_be_converted() -> None:
+    with parameters_without_memory():
+        module = nn.LSTM(3, 4).double()
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float64}
+    assert all(a is b for a, b in zip(module.all_weights[0], module.parameters(), strict=True))
+
+
 def test_parameters_are_registered_as_ever_afterwards() -> None:
     with parameters_without_memory():
         nn.Linear(2, 2)

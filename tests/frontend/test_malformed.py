@@ -175,6 +175,28 @@ def test_state_in_plain_attributes(tmp_path: Path) -> None:
     assert "is not the model: loss in a second step" in str(error)
 
 
+def test_what_only_real_tensors_refuse(tmp_path: Path) -> None:
+    text = source(inputs="return (torch.randint(5, (batch_size, 4)),)")
+    error = complaint(tmp_path, text)
+    assert "the model fails on its example inputs: RuntimeError: mat1 and mat2 must have the same dtype" in str(error)
+    assert error.where.startswith("net.py:12")
+
+
+def test_a_mask_that_must_hold_for_all_samples(tmp_path: Path) -> None:
+    """torch.export assumes that the mask picks every sample where the sizes don't fit otherwise."""
+    error = complaint(tmp_path, source("h = self.fc(x)\nreturn (h[h.sum(1) > 0] * x).mean()"))
+    assert "read out of a tensor's values" in str(error)
+    assert error.where.startswith("net.py:13")
+
+
+def test_infinite_buffers_are_equal(tmp_path: Path) -> None:
+    text = source("return (self.fc(x) + self.mask).softmax(1).mean()").replace(
+        "self.calls = 0", "self.register_buffer('mask', torch.tensor([0.0, 0.0, 0.0, float('-inf')]))"
+    )
+    (tmp_path / "net.py").write_text(text)
+    assert checked(tmp_path / "net.py")
+
+
 def test_an_inner_module_is_named(tmp_path: Path) -> None:
     text = source(
         "h = self.fc(x)\nreturn h.mean() if h.sum() > 0 else h.sum()", model="return nn.Sequential(nn.Linear(4, 4), Net())"
