@@ -6,6 +6,7 @@ import ast
 import keyword
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from autopart.codegen import layout
 from autopart.codegen.names import Namer, identifier, path_name
@@ -67,19 +68,17 @@ class Body:
     def say(self, line: str) -> None:
         self.lines.append(f"{layout.INDENT * self.depth}{line}")
 
-    def ops(self, ops: Sequence[Op], base: str, name_of: Callable[[Op, bool], str]) -> None:
-        """Statements for ops in order. ``base`` is the module path that they share.
+    def ops(self, ops: Sequence[Op], base: str | None, name_of: Callable[[Op, bool], str]) -> None:
+        """Statements for ops in order, with comments where they enter a module below ``base`` (None: without).
 
         ``name_of`` says what an op's result is called, told whether the op is the last of its module.
         """
         last = {op.module: op.name for op in ops}
-        section = ""
+        said = _sections(ops, base)
         for index, op in enumerate(ops):
             self._region(quiet=self.autocast and not op.autocast)
-            here = _section(op.module, base)
-            if here not in (section, "") and not _alone(ops, _under(base, here)):
-                self.say(f"# {here}")
-            section = here
+            if index in said:
+                self.say(f"# {said[index]}")
             expression = self._spelt(op)
             self.counted |= _mentions(expression, ROWS)
             if index + 1 < len(ops) and self._joins(op, expression, ops[index + 1]):
@@ -240,13 +239,16 @@ def _section(module: str, base: str) -> str:
     return ".".join(parts[:2] if len(parts) > 1 and parts[1].isdigit() else parts[:1])
 
 
-def _under(base: str, inner: str) -> str:
-    return f"{base}.{inner}" if base else inner
-
-
-def _alone(ops: Sequence[Op], module: str) -> bool:
-    """A module of one op is named by its result."""
-    return sum(op.module == module or op.module.startswith(f"{module}.") for op in ops) == 1
+def _sections(ops: Sequence[Op], base: str | None) -> dict[int, str]:
+    """Where several ops in a row belong to one module below ``base``: index of the first, name of the module."""
+    if base is None:
+        return {}
+    found: dict[int, str] = {}
+    for here, run in groupby(enumerate(ops), key=lambda item: _section(item[1].module, base)):
+        indices = [index for index, _ in run]
+        if len(indices) > 1 and here and not here.isdigit():
+            found[indices[0]] = here
+    return found
 
 
 # Attributes of nn.Module, which a tree has before any name of a model.

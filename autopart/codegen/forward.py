@@ -109,7 +109,9 @@ class _Forward:
         for item in items:
             match item:
                 case Unit():
-                    self.body.ops(item.ops, item.base, self._name)
+                    if len(item.ops) > 1 and item not in self.shared:
+                        self.body.say(f"# {item.block.name}")
+                    self.body.ops(item.ops, None, self._name)
                 case Call():
                     self._call(item, tree_path("m", item.path), self._wanted, {})
                 case Loop():

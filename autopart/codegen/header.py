@@ -25,7 +25,7 @@ def docstring(program: Program, plan: Plan, devices: Mapping[int, str], memory_b
         took, gap = _seconds(plan.estimate.step_time_s), plan.estimate.gap
         lines.append(f"A step takes {took} by simulation; proven within {gap:.1%} of the best plan.")
     if plan.unused_ranks:
-        lines.append(f"Ranks {', '.join(map(str, plan.unused_ranks))} are idle."[:WIDTH])
+        lines.append(f"{_ranks(plan.unused_ranks)} idle."[:WIDTH])
     return [*lines, "Emitted by autopart: change the plan rather than this file.", '"""']
 
 
@@ -62,6 +62,10 @@ def _memory(ranks: Sequence[int], plan: Plan, memory_bytes: Mapping[int, int]) -
 def _runs(blocks: Sequence[str]) -> str:
     text = " ".join(blocks) if len(blocks) <= 3 else f"{blocks[0]} .. {blocks[-1]}"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _ranks(ranks: Sequence[int]) -> str:
+    return f"Rank {ranks[0]} is" if len(ranks) == 1 else f"Ranks {_short(ranks)} are"
 
 
 def _short(numbers: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 
 WIDTH = 120
@@ -10,8 +11,8 @@ INDENT = "    "
 
 
 def source(node: ast.expr) -> str:
-    """An expression on one line, strings in double quotes."""
-    text = ast.unparse(node)
+    """An expression on one line: strings in double quotes, exponents without a plus."""
+    text = re.sub(r"(?<=\de)\+(?=\d)", "", ast.unparse(node))
     return text if '"' in text else text.replace("'", '"')
 
 

@@ -6,7 +6,7 @@ TRAIN = '''"""Trains the model that stages.py splits. One process for each used 
 
     torchrun --nproc-per-node N train.py --steps 10
 
-Weights come from --checkpoint, or from weights.pt beside this file; the batch from --data, or from batch.pt beside this file.
+Weights come from --checkpoint, or weights.pt beside this file; the batch from --data, or batch.pt beside this file.
 This loop is yours to edit: DistributedModule works with any optimizer, scheduler and loader.
 """
 
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def batches(module: DistributedModule, path: Path) -> Iterator[Any]:
-    """This rank's rows of every global batch, over and over. The file holds what example_inputs returns, of any size."""
+    """This rank's rows of every global batch, over and over, from a file of what example_inputs returns."""
     data = torch.load(path, weights_only=True)
     sampler = ShardSampler(module, samples_in(module, data), shuffle=False)
     while True:

@@ -68,7 +68,11 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Tensor]:
     try:
         state = _read(path)
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise RunError(f"the checkpoint can't be read: {str(error).splitlines()[0]}", where=str(path)) from error
+        raise RunError(
+            f"the checkpoint can't be read ({type(error).__name__})",
+            where=str(path),
+            remedy="It must be a state dict that torch.save or safetensors wrote.",
+        ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise RunError("the checkpoint is no state dict: tensors by name", where=str(path))
     return state
@@ -127,7 +131,9 @@ def _wanted(package: Package) -> dict[str, tuple[str, ...]]:
 
 def _read(path: Path) -> object:
     if path.suffix != ".safetensors":
-        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"PK"  # torch.save's format since 1.6, which can be mapped into memory
+        return torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
     try:
         from safetensors.torch import load_file
     except ImportError:

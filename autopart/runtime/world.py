@@ -6,6 +6,7 @@ Messages of forwards and of backwards go through two groups, so that between two
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,11 +52,16 @@ def failing_as(doing: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RunError(
-            f"stopped while {doing}: {reason}",
+            f"stopped while {doing}: {_reason(error)}",
             remedy="Another rank died, hangs, or is much slower: its own message is the one to read first.",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what c10d says, without its source file and its advice."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return re.sub(r"^\[[^\]]*/[^\]]*\] ", "", line).split(". This is typically")[0]
 
 
 def join(
