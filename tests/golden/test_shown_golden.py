@@ -1,0 +1,93 @@
+"""What `show` and `compile` put before a reader, for plans written by hand: their numbers don't move with the cost models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autopart.blocks.group import group
+from autopart.cluster.load import parse_cluster
+from autopart.codegen.emit import Notes, emit
+from autopart.frontend.load import load
+from autopart.pipeline import front_end
+from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.program.check import check_plan
+from autopart.program.lower import lower
+from autopart.program.text import format_actions
+from autopart.report.dot import format_dot
+from autopart.report.text import format_plan
+from tests.clusters import CONTRACT
+from tests.graphs import transformer
+
+Golden = Callable[[str, str], None]
+ROOT = Path(__file__).parents[2]
+BLOCKS = group(transformer(layers=6))
+NAMES = tuple(block.name for block in BLOCKS.blocks)
+CLUSTER = parse_cluster(CONTRACT, "cluster.yaml")
+PLAN = Plan(
+    model=ModelRef("model.py", "model", "", len(NAMES), 1_234_567),
+    cluster=ClusterRef("cluster.yaml"),
+    batch_size=24,
+    settings=Settings("adamw", "bfloat16"),
+    schedule=Schedule("1f1b", 4),
+    stages=(
+        Stage(0, NAMES[:3], (16, 17), (3, 3), data=2, recompute=True),
+        Stage(1, NAMES[3:], (0, 1, 8), (2, 2, 2), data=3),
+    ),
+    unused_ranks=(*range(2, 8), *range(9, 16), 18, 19),
+    estimate=Estimate(
+        step_time_s=0.1234,
+        formula_s=0.1301,
+        lower_bound_s=0.1295,
+        gap=0.0046,
+        schedule_bound_s=0.0871,
+        breakdown={"forward": 0.03, "backward": 0.06, "transfer": 0.0034, "bubble": 0.03, "reduce": 0.0, "update": 0.0},
+        peak_bytes={0: 3 << 30, 1: 3 << 30, 8: 4 << 30, 16: 15 << 30, 17: 12 << 30},
+    ),
+    baselines=(
+        Baseline("data parallel, even", 0.4936),
+        Baseline("even pipeline", None, "20 devices, but 8 blocks"),
+        Baseline("fastest device alone", 0.2468),
+    ),
+)
+BY_HAND = replace(PLAN, unused_ranks=(), estimate=None, baselines=())
+
+
+def test_text(golden: Golden) -> None:
+    check_plan(PLAN, BLOCKS, CLUSTER)
+    golden("show.txt", format_plan(PLAN, CLUSTER))
+
+
+def test_text_of_a_plan_written_by_hand(golden: Golden) -> None:
+    golden("show_by_hand.txt", format_plan(BY_HAND, CLUSTER))
+
+
+def test_dot(golden: Golden) -> None:
+    golden("show.dot", format_dot(PLAN, CLUSTER, lower(BLOCKS, PLAN)))
+
+
+@pytest.mark.parametrize("schedule", ["1f1b", "gpipe"])
+def test_program(schedule: str, golden: Golden) -> None:
+    plan = replace(PLAN, schedule=Schedule(schedule, 4))
+    golden(f"program_{schedule}.txt", format_actions(lower(BLOCKS, plan).actions))
+
+
+def test_the_example_of_the_readme(golden: Golden, tmp_path: Path) -> None:
+    """GPT-2 from `transformers`: a short stage on a slow device, a long one on two fast ones of unlike shares."""
+    loaded = load(str(ROOT / "examples/models/gpt2.py"), empty=True)
+    blocks = front_end(loaded, Settings()).blocks
+    names = tuple(block.name for block in blocks.blocks)
+    stages = (Stage(0, names[:4], (2,), (4,)), Stage(1, names[4:], (0, 1), (3, 1), data=2))
+    plan = Plan(ModelRef("gpt2.py"), ClusterRef("cpus.yaml"), 16, Settings(), Schedule("1f1b", 4), stages, (3,))
+    sources = emit(lower(blocks, plan), blocks, plan, notes=Notes(dict.fromkeys((0, 1), "fast-cpu") | {2: "slow-cpu"}, {}))
+    golden("gpt2_stages.py.txt", sources["stages.py"])
+    for name in ("stages.py", "train.py"):
+        (tmp_path / name).write_text(sources[name])
+    for tool in (["pyflakes"], ["ruff", "format", "--check", "--isolated", "--line-length", "120"]):
+        done = subprocess.run([sys.executable, "-m", *tool, str(tmp_path)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
