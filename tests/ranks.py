@@ -1,8 +1,8 @@
 """Several ranks on this machine, forked after torch is imported: seconds, not tens of seconds.
 
-``run_ranks(world, function, *args)`` calls ``function(rank, *args)`` in ``world`` processes with torchrun's variables and a process
-group over a file, and returns their results in order. A rank that fails, or does not end in time, fails the caller with its traceback;
-those of ``dying`` may die or hang: nobody waits for them, their result is None.
+``run_ranks(world, function, *args)`` calls ``function(rank, *args)`` in ``world`` processes with torchrun's variables and a
+process group over a file, and returns their results in order. A rank that fails, or does not end in time, fails the caller
+with its traceback; those of ``dying`` may die or hang: nobody waits for them, their result is None.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch.distributed as dist
 TIMEOUT_S = 40.0
 
 
-class RankFailed(AssertionError):
+class RankFailed(AssertionError):  # noqa: N818  (what happened, not what is wrong)
     """What a rank said when it failed."""
 
 

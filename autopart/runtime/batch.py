@@ -42,8 +42,8 @@ class Share:
 
 
 def read_batch(batch: Any, inputs: Sequence[Input], wanted: Sequence[str], share: Share, *, local: bool) -> dict[str, Tensor]:
-    """The wanted tensors by name, whole or local as they were passed. All tensors are checked against what was traced: a bad batch
-    is an error on every rank, not only where it is read. An idle rank's local batch is nobody's.
+    """The wanted tensors by name, whole or local as they were passed. All tensors are checked against what was traced: a bad
+    batch is an error on every rank, not only where it is read. An idle rank's local batch is nobody's.
     """
     if local and not share.count:
         return {}

@@ -2,8 +2,8 @@
 
     assert_parity("gpt2", Case((Part((2, 1)), Part((3,))), microbatches=2))
 
-compiles a model of the zoo under a plan, trains it on several ranks and compares: the loss on every rank, every gradient (and which
-parameters have none), and after some steps of each optimizer all losses, parameters and buffers.
+compiles a model of the zoo under a plan, trains it on several ranks and compares: the loss on every rank, every gradient (and
+which parameters have none), and after some steps of each optimizer all losses, parameters and buffers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Case:
-    """A plan for any model: stages on consecutive ranks, after ``unused`` idle ones; or on the ranks of ``order``, first to last."""
+    """A plan for any model: stages on consecutive ranks after ``unused`` idle ones, or on the ranks of ``order`` one by one."""
 
     parts: tuple[Part, ...]
     microbatches: int = 1
@@ -116,7 +117,7 @@ def divided(names: Sequence[str], weights: Sequence[float]) -> list[Sequence[str
         reached += weight
         wanted = round(reached / sum(weights) * len(names))
         cuts.append(min(max(wanted, cuts[-1] + 1), len(names) - (len(weights) - 1 - i)))
-    return [names[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False)]
+    return [names[start:stop] for start, stop in pairwise(cuts)]
 
 
 @dataclass(frozen=True)

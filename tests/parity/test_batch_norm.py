@@ -1,10 +1,13 @@
-"""BatchNorm in its two meanings. "global": statistics of the whole batch, as on one device. "local": every rank normalises its own rows
-of a microbatch, as DistributedDataParallel does; the running statistics of a state dict are then those of a stage's first rank.
+"""BatchNorm in its two meanings.
+
+"global": statistics of the whole batch, as on one device. "local": every rank normalises its own rows of a microbatch, as
+DistributedDataParallel does; the running statistics of a state dict are then those of a stage's first rank.
 """
 
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -106,9 +109,11 @@ def test_global_statistics_need_one_microbatch() -> None:
         on_ranks(source(network()), Case((Part((2, 1)),), microbatches=2), buffers_after, None, 1)
 
 
-def stages_by_hand(model: nn.Sequential, x: Tensor, y: Tensor, shares: list[tuple[int, ...]], cuts: list[int]) -> list[list[State]]:
+def stages_by_hand(
+    model: nn.Sequential, x: Tensor, y: Tensor, shares: list[tuple[int, ...]], cuts: list[int]
+) -> list[list[State]]:
     """Forward and backward of 2 microbatches, every replica of a stage by itself; buffers by stage and replica."""
-    stages = [model[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    stages = [model[a:b] for a, b in pairwise(cuts)]
     buffers = [[{n: b.clone() for n, b in s.named_buffers()} for _ in each] for s, each in zip(stages, shares, strict=True)]
     for rows, wanted in zip(x.chunk(2), y.chunk(2), strict=True):
         for stage, each, own in zip(stages, shares, buffers, strict=True):

@@ -46,7 +46,9 @@ def test_first_failure_is_raised_and_the_others_end(tmp_path: Path) -> None:
 
 def test_a_killed_process_is_named(tmp_path: Path) -> None:
     script = tmp_path / "die.py"
-    script.write_text("import os, signal, time\nif os.environ['RANK'] == '0': os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)\n")
+    script.write_text(
+        "import os, signal, time\nif os.environ['RANK'] == '0': os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)\n"
+    )
     with pytest.raises(RunError, match="process 0 was killed by SIGKILL"):
         launch(script, 2, timeout_s=50)
 
@@ -55,7 +57,9 @@ def test_a_killed_process_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_launcher(tmp_path: Path, end: signal.Signals) -> None:
     script = tmp_path / "sleep.py"
-    script.write_text(f"import os, time\nopen(r'{tmp_path}/pid' + os.environ['RANK'], 'w').write(str(os.getpid()))\ntime.sleep(60)\n")
+    script.write_text(
+        f"import os, time\nopen(r'{tmp_path}/pid' + os.environ['RANK'], 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
+    )
     program = f"from pathlib import Path; from autopart.runtime.launch import launch; launch(Path(r'{script}'), 2)"
     launcher = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     files = [tmp_path / f"pid{rank}" for rank in range(2)]

@@ -46,7 +46,9 @@ def test_recomputation_replays_the_masks(name: str) -> None:
     source = front(name)
     batch = user_batch(source.loaded, CASE.batch)
     again = replace(CASE, parts=tuple(replace(part, recompute=True) for part in CASE.parts), schedule="gpipe")
-    (((losses, gradients),), *_), (((replayed, others),), *_) = (on_ranks(source, case, steps, batch, [3]) for case in (CASE, again))
+    (((losses, gradients),), *_), (((replayed, others),), *_) = (
+        on_ranks(source, case, steps, batch, [3]) for case in (CASE, again)
+    )
     assert losses == replayed
     assert gradients.keys() == others.keys()
     assert all(torch.equal(gradient, others[key]) for key, gradient in gradients.items())

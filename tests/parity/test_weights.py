@@ -114,7 +114,9 @@ class Odd(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.layers = nn.ModuleDict({"a-b": nn.Linear(4, 4), "class": nn.Linear(4, 4), "train_": nn.Linear(4, 4), "007": nn.Linear(4, 4)})
+        self.layers = nn.ModuleDict(
+            {"a-b": nn.Linear(4, 4), "class": nn.Linear(4, 4), "train_": nn.Linear(4, 4), "007": nn.Linear(4, 4)}
+        )
         self.shared = self.layers["a-b"]
         self.register_buffer("offset", torch.arange(4.0), persistent=False)
         self.register_buffer("scale", torch.tensor(0.5))
