@@ -1,4 +1,7 @@
-"""ResNet-50 from `transformers`, built from a config. Its BatchNorms mix samples, so that plans have one microbatch; see docs/semantics.md."""
+"""ResNet-50 from `transformers`, built from a config.
+
+Its BatchNorms mix samples, so that plans have one microbatch; see docs/semantics.md.
+"""
 
 import torch
 from transformers import ResNetConfig, ResNetForImageClassification

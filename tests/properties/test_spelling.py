@@ -34,7 +34,8 @@ BINARY = """add.Tensor sub.Tensor mul.Tensor div.Tensor pow.Tensor_Tensor maximu
 remainder.Tensor floor_divide.default rsub.Tensor"""
 SCALAR = "add.Scalar sub.Scalar rsub.Scalar mul.Scalar div.Scalar remainder.Scalar fmod.Scalar pow.Tensor_Scalar"
 COMPARE = "eq ne lt le gt ge"
-UNARY = """exp expm1 log log1p log2 sqrt rsqrt square reciprocal abs sign sin cos erf floor ceil round isnan neg relu relu6 silu mish
+UNARY = """exp expm1 log log1p log2 sqrt rsqrt square reciprocal abs sign sin cos erf floor ceil round isnan neg relu relu6 silu
+mish
 selu hardswish hardsigmoid sigmoid tanh log_sigmoid gelu elu celu leaky_relu hardtanh softplus detach clone contiguous max min
 any all prod sum mean t numpy_T mT logical_not argmax squeeze tril triu"""
 BITS = """bitwise_and.Tensor bitwise_or.Tensor bitwise_xor.Tensor __and__.Tensor __or__.Tensor logical_and.default

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from autopart.errors import PlanError
-from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.planfile import dump_plan, load_plan, parse_plan, save_plan, to_json
+from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Settings, Stage
 
 PLAN = Plan(
     model=ModelRef("model.py", "model", "abc", 3, 1234),
