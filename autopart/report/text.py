@@ -73,7 +73,8 @@ def _estimate(plan: Plan) -> str:
     lines = [f"step {step} simulated; no execution of it beats {bound}"]
     formula = f"formula {format_seconds(estimate.formula_s)}"
     if estimate.gap == estimate.gap:
-        formula += f"; by it no plan is below {format_seconds(estimate.lower_bound_s)}: gap {estimate.gap:.1%}, proven under the cost model"
+        bound = format_seconds(estimate.lower_bound_s)
+        formula += f"; by it no plan is below {bound}: gap {estimate.gap:.1%}, proven under the cost model"
     lines.append(formula)
     if estimate.breakdown:
         parts = ", ".join(f"{cause} {format_seconds(seconds)}" for cause, seconds in estimate.breakdown.items() if seconds > 0)
