@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from functools import cache
@@ -32,12 +33,26 @@ def save_plan(plan: Plan, path: str | Path) -> None:
     """Write plan.json, model and cluster paths relative to its folder; an existing file is replaced whole or not at all."""
     target = Path(path)
     moved = _with_paths(plan, lambda old: os.path.relpath(old, target.absolute().parent) if old else old)
-    temporary = target.with_name(target.name + ".part")
     try:
-        temporary.write_text(dump_plan(moved), encoding="utf-8")
-        temporary.replace(target)
+        _replace(target, dump_plan(moved))
     except OSError as error:
         raise PlanError(f"can't be written: {error.strerror}", where=str(target), remedy="Name another file with -o.") from error
+
+
+def _replace(target: Path, text: str) -> None:
+    """Write a file beside the old one, then put it in its place; a device or a pipe is written as it is."""
+    if target.exists() and not target.is_file():
+        target.write_text(text, encoding="utf-8")
+        return
+    end = target.resolve()  # of symbolic links
+    temporary = end.with_name(end.name + ".part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(end)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def load_plan(path: str | Path) -> Plan:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -59,6 +60,9 @@ def test_from_model_to_package(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert drawn.out.startswith("digraph plan {")
     assert drawn.out.count("subgraph cluster_") == 2
     assert "s0 -> s1" in drawn.out
+
+    picture = run(capsys, "show", "plan.json", "--format", "svg")
+    assert ElementTree.fromstring(picture.out).tag == "{http://www.w3.org/2000/svg}svg"
 
     priced = run(capsys, "price", "plan.json", "-o", "priced.json")
     assert priced == planned

@@ -121,6 +121,20 @@ def test_files_and_pins(case: str, here: Path, capsys: pytest.CaptureFixture[str
     assert Path("plan.json").read_text() == "precious"
 
 
+def test_a_folder_for_steps_that_can_not_be_made(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOPART_DUMP", "model.py/steps")
+    assert_refused(run(capsys, *PLAN.split()), "model.py/steps: AUTOPART_DUMP: can't be written", "Name a folder")
+
+
+@pytest.mark.parametrize("output", ["model.py", "model.py/out"])
+def test_a_package_that_can_not_be_written(output: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, *PLAN.split()).status == 0
+    assert_refused(run(capsys, "compile", "plan.json", "-o", output), f"{output}: can't be written", "-o")
+    assert Path("model.py").read_text() == MODEL
+
+
 @pytest.mark.parametrize("case", CLUSTERS)
 def test_clusters(case: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new, words = CLUSTERS[case]

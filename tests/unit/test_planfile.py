@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="can't be written"):
         save_plan(PLAN, target)
     assert target.read_text() == "old"
+
+
+def test_links_are_followed_and_devices_stay(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("old")
+    (tmp_path / "link.json").symlink_to("plan.json")
+    save_plan(PLAN, tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "plan.json").read_text())["batch_size"] == 24
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    save_plan(PLAN, pipe)
+    assert json.loads(os.read(reader, 100_000))["batch_size"] == 24
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "pipe", "plan.json"]
 
 
 def _set(*path: str | int, to: Any) -> Callable[[Any], Any]:
