@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autopart.blocks.blocks import Blocks
 from autopart.blocks.flow import needed_inputs_only
@@ -29,14 +29,14 @@ STAGES_FILE, TRAIN_FILE, TENSORS_FILE = "stages.py", "train.py", "tensors.json"
 class Notes:
     """What the docstring says beside the plan itself, where it is known: device name by rank, memory by rank."""
 
-    devices: Mapping[int, str] = ()  # type: ignore[assignment]
-    memory_bytes: Mapping[int, int] = ()  # type: ignore[assignment]
+    devices: Mapping[int, str] = field(default_factory=dict)
+    memory_bytes: Mapping[int, int] = field(default_factory=dict)
 
 
 def emit(program: Program, blocks: Blocks, plan: Plan, *, notes: Notes | None = None) -> dict[str, str]:
     """The package's files by name."""
     return {
-        STAGES_FILE: stages_source(program, blocks, plan, notes or Notes({}, {})),
+        STAGES_FILE: stages_source(program, blocks, plan, notes or Notes()),
         TRAIN_FILE: TRAIN,
         TENSORS_FILE: tensors_json(program, blocks.sharded.graph),
         "__init__.py": "",

@@ -71,21 +71,21 @@ def batch_norm(
     """BatchNorm over the rows of all replicas; running statistics are updated alike on all of them."""
     if axis.group is None or not training:
         return torch.nn.functional.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
-    mean, var, count = _moments(x, axis)
-    _track(running_mean, running_var, mean.detach(), var.detach(), count, momentum)
     shape = [1, -1] + [1] * (x.dim() - 2)
-    y = (x - mean.view(shape).to(x.dtype)) * torch.rsqrt(var + eps).view(shape).to(x.dtype)
+    wide = x if x.dtype == torch.float64 else x.float()
+    mean, var, count = _moments(wide, axis)
+    _track(running_mean, running_var, mean.detach(), var.detach(), count, momentum)
+    y = (wide - mean.view(shape)) * torch.rsqrt(var + eps).view(shape)
     y = y if weight is None else y * weight.view(shape)
-    return y if bias is None else y + bias.view(shape)
+    return (y if bias is None else y + bias.view(shape)).to(x.dtype)
 
 
 def _moments(x: Tensor, axis: Axis) -> tuple[Tensor, Tensor, int]:
     """Mean and biased variance of every channel over all replicas, and over how many numbers; in two passes, for accuracy."""
     dims = [dim for dim in range(x.dim()) if dim != 1]
-    wide = x if x.dtype == torch.float64 else x.float()
-    count = wide.numel() // wide.shape[1] // axis.rows[axis.index] * sum(axis.rows)
-    mean = all_reduce(wide.sum(dims), axis) / count
-    centred = wide - mean.view([1, -1] + [1] * (x.dim() - 2))
+    count = x.numel() // x.shape[1] // axis.rows[axis.index] * sum(axis.rows)
+    mean = all_reduce(x.sum(dims), axis) / count
+    centred = x - mean.view([1, -1] + [1] * (x.dim() - 2))
     return mean, all_reduce((centred * centred).sum(dims), axis) / count, count
 
 
@@ -96,7 +96,7 @@ def _track(
         if running_mean is not None:
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         if running_var is not None:
-            running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), momentum)
+            running_var.lerp_((var * (count / max(count - 1, 1))).to(running_var.dtype), momentum)
 
 
 def sum_over(x: Tensor, group: dist.ProcessGroup, wire: torch.device | None, doing: str) -> Tensor:

@@ -30,13 +30,23 @@ class _Bucket:
 
 
 class GradientSummer:
-    """Sums the gradients of ``parameters`` over ``group``. One for each set of ranks that share parameters."""
+    """Sums the gradients of ``parameters`` over ``group``. One for each set of ranks that share parameters.
+
+    Without ``overlap`` nothing leaves before the backward ends: stages that share a parameter end theirs at unlike times, and
+    NCCL kernels that wait for each other on several devices must not stand in the way of messages.
+    """
 
     def __init__(
-        self, parameters: Sequence[nn.Parameter], group: dist.ProcessGroup, wire: torch.device, bucket_bytes: int = BUCKET_BYTES
+        self,
+        parameters: Sequence[nn.Parameter],
+        group: dist.ProcessGroup,
+        wire: torch.device,
+        *,
+        overlap: bool = True,
+        bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
         self.parameters = tuple(reversed(parameters))
-        self.group, self.wire, self.bucket_bytes = group, wire, bucket_bytes
+        self.group, self.wire, self.overlap, self.bucket_bytes = group, wire, overlap, bucket_bytes
         self._trainable: tuple[bool, ...] = ()
         self._buckets: list[_Bucket] = []
         self._launched = 0
@@ -44,8 +54,8 @@ class GradientSummer:
 
     def watch(self) -> None:
         """Before the last backward: from now on a bucket leaves as soon as its gradients are final."""
-        if self._flags() != self._trainable:
-            return  # which parameters get a gradient is not agreed yet
+        if not self.overlap or self._flags() != self._trainable:
+            return  # or which parameters get a gradient is not agreed yet
         for bucket in self._buckets:
             bucket.missing = len(bucket.parameters)
             for parameter in bucket.parameters:
@@ -63,17 +73,16 @@ class GradientSummer:
     def finish(self) -> None:
         """Waits, and writes the sums into ``.grad``."""
         for bucket in self._buckets:
-            assert bucket.work is not None, "a bucket never left"
-            assert bucket.flat is not None, "a bucket has no gradients"
-            with failing_as("summing gradients over the ranks that hold a parameter"):
-                bucket.work.wait()
-            _unpack(bucket.parameters, bucket.flat)
-            bucket.flat = bucket.work = None
+            if bucket.work is not None:
+                _take(bucket)
         self._launched = 0
 
     def abandon(self) -> None:
         """After an error: nothing may fire later."""
         self._unhook()
+        self._launched = 0
+        for bucket in self._buckets:
+            bucket.flat = bucket.work = None
 
     def _unhook(self) -> None:
         for hook in self._hooks:
@@ -101,11 +110,25 @@ class GradientSummer:
         return hook
 
     def _launch(self) -> None:
+        """Sends the next bucket, and takes in those that have arrived: few copies of gradients exist at a time."""
         bucket = self._buckets[self._launched]
         self._launched += 1
         bucket.flat = torch.cat([_flat(p) for p in bucket.parameters]).to(self.wire)
         with failing_as("summing gradients over the ranks that hold a parameter"):
             bucket.work = dist.all_reduce(bucket.flat, group=self.group, async_op=True)
+        for earlier in self._buckets[: self._launched - 1]:
+            if earlier.work is not None and earlier.work.is_completed():
+                _take(earlier)
+
+
+def _take(bucket: _Bucket) -> None:
+    """Waits for a bucket's sum and writes it into ``.grad``."""
+    assert bucket.work is not None, "a bucket never left"
+    assert bucket.flat is not None, "a bucket has no gradients"
+    with failing_as("summing gradients over the ranks that hold a parameter"):
+        bucket.work.wait()
+    _unpack(bucket.parameters, bucket.flat)
+    bucket.flat = bucket.work = None
 
 
 def _packed(parameters: Sequence[nn.Parameter], limit: int) -> Iterator[list[nn.Parameter]]:

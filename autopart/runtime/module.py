@@ -226,7 +226,13 @@ class DistributedModule(nn.Module):
             return None
         held, world = dict(self.named_parameters()), self._world
         summers = [
-            GradientSummer([held[name] for name in each.parameters], world.sums[members(each.ranks)], world.wire, bucket_bytes)
+            GradientSummer(
+                [held[name] for name in each.parameters],
+                world.sums[members(each.ranks)],
+                world.wire,
+                overlap=len(each.stages) == 1,
+                bucket_bytes=bucket_bytes,
+            )
             for each in gradient_sums(self._package.program.stages)
             if world.rank in each.ranks
         ]
