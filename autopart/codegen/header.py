@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
@@ -23,7 +24,8 @@ def docstring(program: Program, plan: Plan, devices: Mapping[int, str], memory_b
     lines = [f'"""{title}'[:WIDTH], "", *(f"    {line}" for line in _table(program, plan, devices, memory_bytes)), ""]
     if plan.estimate is not None:
         took, gap = _seconds(plan.estimate.step_time_s), plan.estimate.gap
-        lines.append(f"A step takes {took} by simulation; proven within {gap:.1%} of the best plan.")
+        proven = "" if math.isnan(gap) else f"; proven within {gap:.1%} of the best plan"
+        lines.append(f"A step takes {took} by simulation{proven}.")
     if plan.unused_ranks:
         lines.append(f"{_ranks(plan.unused_ranks)} idle."[:WIDTH])
     return [*lines, "Emitted by autopart: change the plan rather than this file.", '"""']

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -34,7 +35,9 @@ def parameters_without_memory() -> Iterator[None]:
 
     nn.Module.register_parameter = register_fake  # type: ignore[method-assign]
     try:
-        with convertible():
+        with convertible(), warnings.catch_warnings():
+            # what torch says of copy.deepcopy(layer), as nn.TransformerEncoder does it
+            warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
             yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import subprocess
 import sys
@@ -188,7 +189,11 @@ def test_an_edit_is_priced(here: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert priced.unused_ranks == tuple(other for other in range(4) if other != rank)
         assert priced.estimate is not None
         steps.append(priced.estimate.step_time_s)
+        assert math.isnan(priced.estimate.gap), "nobody looked for a better one"
+        assert "gap" not in run(capsys, "show", "priced.json").out
     assert steps[0] < steps[1], "rank 3 is a slow device"
+    assert run(capsys, "compile", "priced.json", "-o", "out").status == 0
+    assert "by simulation.\n" in Path("out/stages.py").read_text()
 
 
 def test_the_same_input_gives_the_same_bytes(here: Path) -> None:

@@ -102,6 +102,15 @@ def test_an_empty_model_can_be_converted(change: str, path: str, tmp_path: Path)
     assert list(empty.state_dict()) == list(real.state_dict())
 
 
+def test_an_empty_layer_can_be_copied() -> None:
+    """Without a warning: nn.TransformerEncoder copies its layer."""
+    with parameters_without_memory():
+        module = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 3, enable_nested_tensor=False)
+    parameters = dict(module.named_parameters())
+    assert len(parameters) == 3 * 12
+    assert all(isinstance(parameter, FakeTensor) for parameter in parameters.values())
+
+
 def test_an_empty_recurrent_model_can_be_converted() -> None:
     with parameters_without_memory():
         module = nn.LSTM(3, 4).double()
