@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from functools import cache
 
 import pytest
 import torch
@@ -13,13 +11,14 @@ from torch import Tensor
 from autopart.frontend.examples import Example
 from autopart.frontend.interpret import run as run_whole
 from autopart.frontend.load import examples
-from autopart.frontend.trace import Traced, trace
+from autopart.frontend.trace import Traced
 from autopart.ir.graph import Graph, Op, Size
 from autopart.ir.verify import verify
-from autopart.sharding.batch import ShardedGraph, shard_batch
+from autopart.sharding.batch import ShardedGraph
 from autopart.sharding.choose import MOVES
 from autopart.sharding.rules import base_name, refs
 from tests import lockstep
+from tests.fronts import front
 from tests.zoo import ZOO
 
 RUNS = (((12,), 1), ((7, 5), 1), ((1, 3, 8), 1), ((4,), 3), ((3, 1), 3), ((1, 2, 1), 3))
@@ -41,12 +40,9 @@ def undropped_attention(
 KERNELS = {"aten.dropout.default": undropped, "aten.scaled_dot_product_attention.default": undropped_attention}
 
 
-@cache
 def traced(name: str) -> tuple[Traced, ShardedGraph]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = trace(ZOO[name].loaded())
-    return found, shard_batch(found.graph)
+    found = front(name)
+    return found.traced, found.blocks.sharded
 
 
 def tensors(name: str, size: int) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 
 import pytest
 import torch
@@ -15,13 +14,13 @@ from autopart.frontend.trace import Traced, trace
 from autopart.ir.digest import digest
 from autopart.ir.graph import GlobalSize, Op, Size
 from autopart.ir.verify import verify
+from tests.fronts import front
 from tests.zoo import ZOO
 
 
-@cache
 def traced(name: str) -> tuple[Loaded, Traced]:
-    loaded = ZOO[name].loaded("float64")
-    return loaded, trace(loaded)
+    found = front(name)
+    return found.loaded, found.traced
 
 
 @pytest.mark.parametrize("name", sorted(ZOO))
