@@ -13,7 +13,7 @@ import torch
 from torch.export.graph_signature import InputKind
 
 from autopart.errors import TraceError
-from autopart.frontend.internals import share_memory
+from autopart.frontend.internals import schema_of, share_memory
 from autopart.frontend.lift import COPIES, STATISTICS, Draft, value_of
 from autopart.ir.graph import Argument, Op, Ref, Symbol
 
@@ -70,9 +70,30 @@ def _step(state: _State, op: Op) -> None:
         state.ops.append(_rename(op, renamed))
         _note_views(state, op)
         return
+    if len(op.mutates) == 1 and len(op.outputs) == 1 and (kind := _without_out(op)):
+        made = _fresh(state, op.name, state.draft.fakes[op.outputs[0].name])
+        value, kwargs = value_of(made, state.draft.fakes[made]), tuple(item for item in op.kwargs if item[0] != "out")
+        _step(state, replace(op, name=made, kind=kind, kwargs=kwargs, outputs=(value,), mutates=()))
+        op = replace(op, kind="aten.copy_.default", args=(Ref(op.mutates[0]), Ref(made)), kwargs=())
+        renamed = {name: state.current.get(name, name) for name in op.inputs}
     if len(op.mutates) != 1 or len(op.outputs) > 1 or not op.kind.split(".")[1].endswith("_"):
         raise _refusal(op, f"{op.kind} writes in place in a way that can't be followed")
     _write(state, op, renamed)
+
+
+def _without_out(op: Op) -> str:
+    """The kind that returns what this one writes into ``out``; "" where it has no ``out``."""
+    packet, overload = op.kind.removeprefix("aten.").split(".")
+    overloads = getattr(torch.ops.aten, packet, None)
+    if overloads is None or not any(name == "out" for name, _ in op.kwargs):
+        return ""
+
+    def inputs(name: str) -> list[tuple[str, str]]:
+        arguments = schema_of(getattr(overloads, name)).arguments
+        return [(each.name, str(each.type)) for each in arguments if not each.is_out]
+
+    plain = (name for name in overloads.overloads() if "out" not in name and inputs(name) == inputs(overload))
+    return next((f"aten.{packet}.{name}" for name in plain), "")
 
 
 def _write(state: _State, op: Op, renamed: dict[str, str]) -> None:

@@ -218,6 +218,8 @@ def _sized_by_values(node: Node, target: Overload) -> bool:
     """Whether the number of samples in the result follows from values, even where torch.export assumes that it is all of them."""
     if torch.Tag.dynamic_output_shape not in target.tags or node.kwargs.get("output_size") is not None:
         return False
+    if target is torch.ops.aten.one_hot.default and (*node.args, -1)[1] != -1:
+        return False
     masks = node.args[1] if target is torch.ops.aten.index.Tensor else node.args[:1]
     fakes = [item.meta["val"] for item in cast("Sequence[Any]", masks) if isinstance(item, Node)]
     if target is torch.ops.aten.index.Tensor:
