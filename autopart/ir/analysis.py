@@ -59,8 +59,9 @@ def differentiable(graph: Graph) -> frozenset[str]:
 # Randomness
 
 ALWAYS_RANDOM = _words(
-    """bernoulli bernoulli_ rand randn randint randperm rand_like randn_like randint_like normal normal_ uniform_ exponential_
-    geometric_ log_normal_ cauchy_ random_ multinomial poisson"""
+    """bernoulli bernoulli_ rand randn randint randperm rand_like randn_like randint_like normal normal_ normal_functional uniform
+    uniform_ exponential exponential_ geometric geometric_ log_normal log_normal_ cauchy cauchy_ random random_ multinomial
+    poisson binomial _standard_gamma _sample_dirichlet"""
 )
 # Random where the rate is above zero and the op is in training mode: positions and names of both arguments.
 RATES: dict[str, tuple[tuple[int, str], tuple[int, str] | None]] = {
@@ -70,13 +71,19 @@ RATES: dict[str, tuple[tuple[int, str], tuple[int, str] | None]] = {
     "feature_dropout": ((1, "p"), (2, "train")),
     "feature_dropout_": ((1, "p"), (2, "train")),
     "alpha_dropout": ((1, "p"), (2, "train")),
+    "alpha_dropout_": ((1, "p"), (2, "train")),
     "feature_alpha_dropout": ((1, "p"), (2, "train")),
+    "feature_alpha_dropout_": ((1, "p"), (2, "train")),
     "scaled_dot_product_attention": ((4, "dropout_p"), None),
     "lstm": ((5, "dropout"), (6, "train")),
     "gru": ((5, "dropout"), (6, "train")),
     "rnn_tanh": ((5, "dropout"), (6, "train")),
     "rnn_relu": ((5, "dropout"), (6, "train")),
     "rrelu": ((2, "upper"), (3, "training")),
+    "rrelu_": ((2, "upper"), (3, "training")),
+    "rrelu_with_noise": ((3, "upper"), (4, "training")),
+    "rrelu_with_noise_": ((3, "upper"), (4, "training")),
+    "rrelu_with_noise_functional": ((3, "upper"), (4, "training")),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from autopart.errors import TraceError
+from autopart.ir.analysis import is_random
 from autopart.ir.graph import Argument, Graph, Op, Ref, Value
 from autopart.sharding import comm, means
 from autopart.sharding.choose import choose
@@ -13,7 +14,7 @@ from autopart.sharding.mixing import Mixing
 from autopart.sharding.placement import Partial, Placement, Replicate, Shard
 from autopart.sharding.rules import REGISTRY, Place, Row, RowNumbers, Unread, argument, base_name, uses
 from autopart.sharding.sizes import settle, whole_size
-from autopart.sharding.statistics import Statistics, is_random
+from autopart.sharding.statistics import Statistics
 
 BATCH_NORM_REASON = "batch_norm takes mean and variance over all samples, so its ranks exchange them (batch_norm local avoids it)"
 NO_BATCH_REASON = "the graph has no batch dim, so every rank of a stage would compute the same"

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from autopart.ir.analysis import is_random
 from autopart.ir.graph import Argument, Graph, Input, Op, Ref, Value
 from autopart.sharding import comm
-
-RANDOM = ("dropout", "rand", "normal", "bernoulli", "multinomial", "rrelu", "uniform", "exponential")
-
-
-def is_random(op: Op) -> bool:
-    name = op.kind.split(".")[1]
-    if name == "scaled_dot_product_attention":
-        return len(op.args) > 4 and op.args[4] != 0
-    return any(word in name for word in RANDOM)
 
 
 @dataclass
