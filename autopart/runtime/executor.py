@@ -65,6 +65,7 @@ class Executor:
         self.program, self.precision = program, package.precision
         self.spec = program.stages[index]
         self.stage: Stage = package.stages[index]()
+        self.stage.device = world.device
         self.index = self.spec.ranks.index(world.rank)
         self.share = self.spec.shares[self.index]
         self.steps = [step for step in split_steps(program.actions[world.rank]) if step.action.kind is not Kind.UPDATE]

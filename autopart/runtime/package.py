@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from autopart.errors import InputError
 from autopart.ir.graph import Buffer, Input, Parameter, Value
 from autopart.program.program import Program, StageSpec
@@ -28,7 +30,7 @@ class Stage:
 
     ``forward(m, ...)`` takes this rank's tree and, by name, graph inputs and values of earlier stages; it returns what ``gives``
     names (one value as it is, several as a tuple). ``prologue(m, ...)`` takes inputs of all microbatches and keeps what it
-    counts on ``self``, for the step. ``replicas`` is set before either is called.
+    counts on ``self``, for the step. ``replicas`` and ``device`` are set before either is called.
     """
 
     ranks: tuple[int, ...] = ()
@@ -37,6 +39,7 @@ class Stage:
     random: bool = False
     recompute: bool = False
     replicas: Axis
+    device: torch.device
     forward: Callable[..., Any]
     prologue: Callable[..., None] | None = None
 

@@ -128,6 +128,30 @@ def test_a_scheduler_in_the_loop_and_tied_weights() -> None:
     assert torch.equal(ranks[0][0]["lm_head.weight"], tied[0])
 
 
+def in_small_buckets(module: DistributedModule, batch: Any, state: State) -> tuple[list[State], int]:
+    """Gradients of three steps; from the second on buckets leave while the last backward still runs."""
+    small = DistributedModule(module.package, bucket_bytes=200)
+    small.load_state_dict(state)
+    found = []
+    for _ in range(3):
+        small.zero_grad()
+        small.train_step(batch)
+        found.append(small.full_gradients())
+    return found, sum(len(summer._buckets) for summer in small._executor.summers) if small._executor else 0
+
+
+@pytest.mark.parametrize("name", ["gpt2", "dlrm"])
+def test_gradients_are_summed_in_buckets(name: str) -> None:
+    source = front(name)
+    state = source.loaded.module.state_dict()
+    ranks = on_ranks(source, CASE, in_small_buckets, user_batch(source.loaded, CASE.batch), state)
+    module = whole(source)
+    loss_of(source.loaded, module, batch_of(source.loaded, CASE.batch)).backward()
+    for gradients in ranks[0][0]:
+        compare_gradients(gradients, module)
+    assert all(buckets > 5 for _, buckets in ranks[1:3])
+
+
 # Data
 
 

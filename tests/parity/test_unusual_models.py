@@ -146,6 +146,13 @@ def detached(model: Any, x: Tensor, y: Tensor) -> Tensor:
     return F.mse_loss(torch.tanh(model.second(early.detach())), teacher + 1) + F.cross_entropy(model.third(early), y)
 
 
+def parameters_alone(model: Any, x: Tensor, y: Tensor) -> Tensor:
+    """What comes first depends on no sample: a table of positions, mixed."""
+    positions = model.second(torch.tanh(model.second(model.table(torch.arange(8)))))
+    positions = torch.tanh(positions * torch.linspace(0, 1, 8))
+    return F.cross_entropy(model.third(torch.tanh(model.first(x)) @ positions), y)
+
+
 class Counters(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -162,6 +169,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 MODELS |= {
     "routed": lambda: Body(routed, table=nn.Embedding(8, 5)),
+    "parameters_alone": lambda: Body(parameters_alone, table=nn.Embedding(8, 8)),
     "twice": lambda: Body(twice, norm=nn.BatchNorm1d(8)),
     "counted": lambda: Body(counted, count=Counters()),
     "averaged": lambda: Body(averaged, count=Counters()),
