@@ -153,6 +153,26 @@ def parameters_alone(model: Any, x: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(model.third(torch.tanh(model.first(x)) @ positions), y)
 
 
+def squeezed(model: Any, x: Tensor, y: Tensor) -> Tensor:
+    """A squeeze that would take the batch dim where a rank has one row."""
+    h = torch.tanh(model.first(x)).unsqueeze(1)
+    return F.cross_entropy(model.third(torch.tanh(model.second(h)).squeeze()), y)
+
+
+def two_views(model: Any, x: Tensor, y: Tensor) -> Tensor:
+    """Two batches behind each other, as in contrastive learning, but compared sample by sample."""
+    both = torch.cat([x, x.flip(1)])
+    one, other = model.third(model.hidden(both)).chunk(2)
+    return F.mse_loss(one, other.detach()) + F.cross_entropy(other, y)
+
+
+def interleaved(model: Any, x: Tensor, y: Tensor) -> Tensor:
+    """Every sample three times in a row, then averaged."""
+    h = torch.tanh(model.first(x.repeat_interleave(3, 0) * torch.arange(1, 4).repeat(x.size(0))[:, None]))
+    h = torch.tanh(model.second(h))
+    return F.cross_entropy(model.third(h).unflatten(0, (-1, 3)).mean(1), y)
+
+
 class Counters(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +184,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     each.__name__: lambda each=each: Body(each)  # type: ignore[misc]
     for each in (
         sum_of_squares, regularised, weighted_smoothed, root_mean_square, balanced, supervised_contrast, active_pairs, spread,
-        neighbours, hardest, complex_signal, detached,
+        neighbours, hardest, complex_signal, detached, squeezed, two_views, interleaved,
     )
 }  # fmt: skip
 MODELS |= {
