@@ -16,7 +16,6 @@ from autopart.pipeline import Front
 from autopart.runtime import DistributedModule
 from tests.parity.parity import (
     SMALLEST_GRADIENT,
-    STEPS,
     Case,
     Part,
     Trained,
@@ -28,7 +27,7 @@ from tests.parity.parity import (
 )
 from tests.ranks import run_ranks
 
-BATCH, RANKS, PLANS = 12, 4, 6
+BATCH, RANKS, PLANS, STEPS = 12, 4, 4, 2
 
 
 def drawn(source: Front, seed: str) -> Case:

@@ -18,7 +18,7 @@ CASES = {
     "stages": Case((Part((3,)), Part((3,), 2.0, recompute=True), Part((3,)), Part((3,))), microbatches=4),
     "fan_in": Case((Part((3, 1), 2.0, recompute=True), Part((4,))), microbatches=3, unused=1),
     "fan_out": Case((Part((6,)), Part((1, 2, 3), 2.0)), microbatches=2, schedule="gpipe"),
-    "crossed": Case((Part((2, 1)), Part((1, 2), recompute=True)), microbatches=4, order=(3, 0, 2, 1)),
+    "crossed": Case((Part((4, 2)), Part((1, 5), recompute=True)), microbatches=2, order=(3, 0, 2, 1)),
 }
 ALONE = {  # for a graph without samples: one rank a stage
     "two": Case((Part((12,), 2.0, recompute=True), Part((12,))), unused=1),
