@@ -1,7 +1,7 @@
 """Looking into the compiler: two environment variables, read when a step ends. docs/env.md describes them.
 
-    AUTOPART_VERIFY=1    check the graph after every step that made one
-    AUTOPART_DUMP=DIR    write what every step made: trace.txt, shard.txt, blocks.txt, ...
+AUTOPART_VERIFY=1    check the graph after every step that made one
+AUTOPART_DUMP=DIR    write what every step made: trace.txt, shard.txt, blocks.txt, ...
 """
 
 from __future__ import annotations

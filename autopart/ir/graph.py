@@ -41,7 +41,8 @@ class Size:
 @dataclass(frozen=True, slots=True)
 class GlobalSize:
     """A ``Size`` that always means the whole global batch, whatever the rows of the rank: the count of a mean, or the
-    rows of a tensor that was gathered from all ranks."""
+    rows of a tensor that was gathered from all ranks.
+    """
 
     expression: str
 
