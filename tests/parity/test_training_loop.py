@@ -31,6 +31,7 @@ from tests.parity.parity import (
 from tests.zoo.batches import floats
 
 CASE = Case((Part((2, 1)), Part((3,))), microbatches=2, unused=1)
+ROUNDING = 1e-14  # in float64: a part of a larger tensor may be aligned otherwise, and so be added up in another order
 State = dict[str, Tensor]
 
 
@@ -180,9 +181,10 @@ def test_own_rows_are_the_whole_batch(name: str) -> None:
     ranks = on_ranks(source, CASE, sampled, user_batch(source.loaded, 20), 20)
     for rank in ranks:
         assert len(rank) == 2 * (20 // CASE.batch)
-        assert all(torch.equal(own, whole_batch) for own, whole_batch, *_ in rank)
+        for own, whole_batch, *_ in rank:
+            close("loss", own, whole_batch, ROUNDING)
     for _, _, own_gradients, gradients in ranks[0]:
-        assert all(torch.equal(own_gradients[name], gradient) for name, gradient in gradients.items())
+        compare("gradient of ", own_gradients, gradients, ROUNDING)
     assert len({own.item() for own, *_ in ranks[0]}) == len(ranks[0])
 
 
