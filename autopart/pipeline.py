@@ -2,7 +2,8 @@
 
 load        model.py, cluster.yaml         -> module, example inputs, Cluster
 trace       module, example inputs, loss   -> Graph          batch symbolic
-shard       Graph                          -> ShardedGraph   loss and gradients are sums over ranks and microbatches
+discover    Graph                          -> rows           how ops without a rule may be split, by trying
+shard       Graph, rows                    -> ShardedGraph   loss and gradients are sums over ranks and microbatches
 group       ShardedGraph                   -> Blocks         between cheap cuts, repeats recognised
 propose     Blocks, Cluster                -> sketches       ways to run a stage
 price       sketches, cost models          -> Problem        numbers only
@@ -30,6 +31,8 @@ from autopart.cluster.units import format_bytes, format_seconds
 from autopart.codegen.emit import Notes, emit
 from autopart.debug import after, dump
 from autopart.errors import Infeasible, PlanError
+from autopart.frontend.custom_ops import custom_ops
+from autopart.frontend.discover import discover
 from autopart.frontend.gate import check_trace
 from autopart.frontend.load import Loaded, load
 from autopart.frontend.trace import Traced, trace
@@ -104,7 +107,7 @@ def front_end(loaded: Loaded, settings: Settings, say: Say = silent) -> Front:
     after("trace", traced.graph)
     check_trace(loaded, traced)
     say("following the samples through the graph")
-    sharded = shard_batch(traced.graph, settings.batch_norm)
+    sharded = shard_batch(traced.graph, settings.batch_norm, discover(traced.graph))
     after("shard", sharded.graph)
     blocks = group(sharded)
     dump("blocks", lambda: format_blocks(blocks))
@@ -197,7 +200,8 @@ def emit_package(built: Built) -> Mapping[str, str]:
         devices={rank: built.cluster.device(rank).name for rank in ranks},
         memory_bytes={rank: built.cluster.device(rank).memory_bytes for rank in ranks},
     )
-    return emit(built.program, built.front.blocks, built.plan, notes=notes)
+    custom = custom_ops(built.front.traced.graph)
+    return {**emit(built.program, built.front.blocks, built.plan, notes=notes, custom_ops=custom.places), **custom.files}
 
 
 def model_ref(front: Front) -> ModelRef:

@@ -33,17 +33,21 @@ class Notes:
     memory_bytes: Mapping[int, int] = field(default_factory=dict)
 
 
-def emit(program: Program, blocks: Blocks, plan: Plan, *, notes: Notes | None = None) -> dict[str, str]:
-    """The package's files by name."""
+def emit(
+    program: Program, blocks: Blocks, plan: Plan, *, notes: Notes | None = None, custom_ops: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The package's files by name. ``custom_ops`` says what registers an op that is not torch's: a file of the package
+    (``ops_….py``) or a module to import.
+    """
     return {
-        STAGES_FILE: stages_source(program, blocks, plan, notes or Notes()),
+        STAGES_FILE: stages_source(program, blocks, plan, notes or Notes(), custom_ops or {}),
         TRAIN_FILE: TRAIN,
         TENSORS_FILE: tensors_json(program, blocks.sharded.graph),
         "__init__.py": "",
     }
 
 
-def stages_source(program: Program, blocks: Blocks, plan: Plan, notes: Notes) -> str:
+def stages_source(program: Program, blocks: Blocks, plan: Plan, notes: Notes, custom_ops: Mapping[str, str]) -> str:
     """``stages.py``."""
     every = units(blocks)
     source = _source(program, blocks, plan, every)
@@ -55,7 +59,7 @@ def stages_source(program: Program, blocks: Blocks, plan: Plan, notes: Notes) ->
         code += ["", "", *stage_class(source, stage, [by_name[name] for name in stage.blocks])]
     tables = ["", "", *_tables(program, blocks, plan, source.context.names)]
     head = docstring(program, plan, notes.devices, notes.memory_bytes)
-    lines = [*head, "", *_imports("\n".join([*code, *tables])), "", *_constants(program, plan), *code, *tables]
+    lines = [*head, "", *_imports("\n".join([*code, *tables])), "", *_constants(program, plan, custom_ops), *code, *tables]
     return "\n".join(lines) + "\n"
 
 
@@ -155,14 +159,18 @@ def _imports(code: str) -> list[str]:
     return [*lines, "", *runtime]
 
 
-def _constants(program: Program, plan: Plan) -> list[str]:
+def _constants(program: Program, plan: Plan, custom_ops: Mapping[str, str]) -> list[str]:
     ranks = len(program.actions) + len(plan.unused_ranks)
+    entries = [f'"{name}": "{place}"' for name, place in sorted(custom_ops.items())]
+    custom = ["", "# What registers the ops that are not torch's own: a file beside this one, or a module."] if entries else []
     return [
         f"BATCH = {program.batch_size}  # samples of the global batch",
         f"MICROBATCHES = {program.microbatches}",
         f'SCHEDULE = "{program.schedule}"',
         f'PRECISION = "{plan.settings.precision}"',
         f"RANKS = {ranks}  # of the cluster, used or not",
+        *custom,
+        *(layout.bracketed("CUSTOM_OPS = {", entries, "}", 0) if entries else []),
     ]
 
 

@@ -24,6 +24,7 @@ from autopart.frontend.lift import data_dependent, is_engine
 SAMPLES = (*range(2, 98), 211, 499, 1009, 2003)
 """Batch sizes at which an assumption of the tracer is tried. One exception is no more than a broadcast that was ruled out."""
 
+REGISTERED = "torch._library.autograd"  # backwards of torch.library ops: those stay whole in the trace
 INLINED = ("torch.utils.checkpoint.",)
 FIXED_BATCH = (
     "Take sizes from the tensors, as in x.view(x.size(0), -1) (len(x) is a fixed number), and keep Python branches and "
@@ -49,7 +50,7 @@ def watching(model: nn.Module) -> Iterator[Findings]:
             findings.assumptions.append((_readable(assumption), place_of(frame, model)))
 
     def function(cls: type, frame: FrameType) -> None:
-        if f"{cls.__module__}.".startswith(INLINED):
+        if f"{cls.__module__}.".startswith(INLINED) or cls.__module__ == REGISTERED:
             return
         raise TraceError(
             f"the custom autograd function {cls.__name__}: its backward would be lost",

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._library.custom_ops import OPDEFS
 from torch._subclasses.fake_tensor import FakeTensor as FakeTensor
 from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode as GuardOnDataDependentSymNode
@@ -95,6 +96,12 @@ def on_conversion(around: Callable[[nn.Module, Any, Callable[[], None]], None]) 
         yield
     finally:
         nn.Module._apply = apply  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def op_definition(name: str) -> Callable[..., Any] | None:
+    """The Python function behind an op ``lib::op``; None for what ``torch.library.custom_op`` did not make."""
+    found = OPDEFS.get(name)
+    return None if found is None else found._init_fn  # noqa: SLF001
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -87,6 +89,7 @@ def read_package(folder: str | Path) -> Package:
         if not (folder / name).is_file():
             raise InputError(f"there is no {name}", where=str(folder), remedy="Write the package with `autopart compile`.")
     module = _import(folder / STAGES_FILE)
+    _register(folder, getattr(module, "CUSTOM_OPS", {}))
     table = json.loads((folder / TENSORS_FILE).read_text())
     holders = {row["name"]: tuple(row["stages"]) for row in (*table["parameters"], *table["buffers"])}
     parameters = tuple(
@@ -107,6 +110,29 @@ def _import(path: Path) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _register(folder: Path, places: Mapping[str, str]) -> None:
+    """Runs what registers the ops that are not torch's own, where nobody has done it yet."""
+    for name, place in places.items():
+        if _registered(name):
+            continue
+        with suppress(ImportError):
+            if place.endswith(".py"):
+                _import(folder / place)
+            elif place:
+                importlib.import_module(place)
+        if not _registered(name):
+            raise InputError(
+                f"the op {name} is not registered",
+                where=str(folder / STAGES_FILE),
+                remedy=f"Import what registers it before the package, for example in {folder / 'train.py'}.",
+            )
+
+
+def _registered(name: str) -> bool:
+    namespace, _, op = name.partition("::")
+    return hasattr(getattr(torch.ops, namespace), op)
 
 
 def _value(row: Mapping[str, Any]) -> Value:

@@ -9,7 +9,7 @@ from autopart.ir.graph import Graph, Op
 from autopart.sharding import ops as _rules  # noqa: F401  (registers the rules)
 from autopart.sharding.mixing import Mixing, describe
 from autopart.sharding.placement import Placement, Replicate, Shard
-from autopart.sharding.propagate import finish, live, propagate
+from autopart.sharding.propagate import Discovered, finish, live, propagate
 from autopart.sharding.rules import Place, RowNumbers, Unread
 
 __all__ = ["Mixing", "ShardedGraph", "describe", "shard_batch"]
@@ -32,15 +32,16 @@ class ShardedGraph:
     mixing: tuple[Mixing, ...] = field(default=())
 
 
-def shard_batch(graph: Graph, batch_norm: str = "global") -> ShardedGraph:
+def shard_batch(graph: Graph, batch_norm: str = "global", discovered: Discovered | None = None) -> ShardedGraph:
     """The graph rewritten for any share of the samples. ``batch_norm``: "global" takes statistics over all ranks, "local" over
-    the rows of one rank and microbatch, which is another result than that of one device.
+    the rows of one rank and microbatch, which is another result than that of one device. ``discovered`` are legal rows of ops
+    that have no rule; without any all samples are gathered for such an op.
 
     Random ops draw on each rank by itself. Of a value that carries no samples (dropout of a weight) ranks draw different masks:
     each term of the loss is then taken under its own.
     """
     assert batch_norm in ("global", "local"), f"batch_norm is {batch_norm!r}"
-    walk = propagate(graph, batch_norm)
+    walk = propagate(graph, batch_norm, discovered or {})
     loss = finish(walk)
     rewritten = replace(graph, inputs=(*graph.inputs, *walk.statistics.inputs()), ops=live(walk.ops, loss), loss=loss)
     kept = {op.name for op in rewritten.ops}

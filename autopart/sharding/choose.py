@@ -42,12 +42,14 @@ def choose(
     read: AbstractSet[str],
     free: AbstractSet[str],
     pinned: AbstractSet[str],
+    discovered: Sequence[Row] = (),
 ) -> Row:
     """The cheapest legal row. ``read`` are values that something reads, ``free`` partial values whose sum is known
-    before the step, ``pinned`` ops whose row numbers must be those of the global batch.
+    before the step, ``pinned`` ops whose row numbers must be those of the global batch. ``discovered`` are rows of an
+    op that no rule knows.
     """
     call = call_of(op, values, places)
-    found = rows(call) if op.outputs else None
+    found = (rows(call) or (*discovered, replicated(call))) if op.outputs else None
     if found is None or op.name in pinned:
         found = (replicated(call),)
     current = [places[name] for name in uses(op)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from autopart.errors import TraceError
@@ -17,6 +17,7 @@ from autopart.sharding.sizes import settle, whole_size
 from autopart.sharding.statistics import Statistics
 
 BATCH_NORM_REASON = "batch_norm takes mean and variance over all samples, so its ranks exchange them (batch_norm local avoids it)"
+Discovered = Mapping[str, Sequence[Row]]  # rows of ops that have no rule, by the op's name
 NO_BATCH_REASON = "the graph has no batch dim, so every rank of a stage would compute the same"
 
 
@@ -29,6 +30,7 @@ class Walk:
 
     graph: Graph
     batch_norm: str
+    discovered: Discovered
     pinned: frozenset[str]
     original: dict[str, Value]
     read: frozenset[str]
@@ -43,20 +45,20 @@ class Walk:
     names: set[str] = field(default_factory=set)
 
 
-def propagate(graph: Graph, batch_norm: str) -> Walk:
+def propagate(graph: Graph, batch_norm: str, discovered: Discovered) -> Walk:
     """Walks until no more row numbers need to be pinned."""
     pinned: frozenset[str] = frozenset()
     while True:
-        walk = walked(graph, batch_norm, pinned)
+        walk = walked(graph, batch_norm, discovered, pinned)
         if walk.pins <= pinned:
             return walk
         pinned |= walk.pins
 
 
-def walked(graph: Graph, batch_norm: str, pinned: frozenset[str]) -> Walk:
+def walked(graph: Graph, batch_norm: str, discovered: Discovered, pinned: frozenset[str]) -> Walk:
     read = frozenset(name for name, users in graph.users.items() if users) | {graph.loss}
     normalised = frozenset(op.module for op in graph.ops if base_name(op.kind) == "aten.batch_norm")
-    walk = Walk(graph, batch_norm, pinned, dict(graph.values), read, normalised, Statistics.of(graph))
+    walk = Walk(graph, batch_norm, discovered, pinned, dict(graph.values), read, normalised, Statistics.of(graph))
     walk.names = {op.name for op in graph.ops} | set(graph.values)
     walk.places = dict.fromkeys(graph.values, Replicate())
     walk.places |= {each.value.name: Shard(each.batch_dim) for each in graph.inputs if each.batch_dim is not None}
@@ -81,7 +83,7 @@ def visit(walk: Walk, op: Op) -> None:
             note(walk, op, BATCH_NORM_REASON)
             op = replace(op, kind=comm.BATCH_NORM)
     else:
-        row = choose(op, walk.original, walk.places, walk.read, free(walk, op), walk.pinned)
+        row = choose(op, walk.original, walk.places, walk.read, free(walk, op), walk.pinned, walk.discovered.get(op.name, ()))
         refuse_random(walk, op, row)
     note_writes(walk, op)
     moved = [name for name, place in zip(uses(op), row.inputs, strict=True) if place not in (walk.places[name], Unread())]
@@ -207,7 +209,7 @@ def short(op: Op) -> str:
 
 def gather_reason(op: Op, dim: int) -> str:
     if base_name(op.kind) not in REGISTRY:
-        return f"no rule for {op.kind}, so all samples are gathered for it"
+        return f"no rule for {op.kind}, and none was found by trying, so all samples are gathered for it"
     return f"{short(op)} works along the samples (dim {dim}), so all of them are gathered for it"
 
 
