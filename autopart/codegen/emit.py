@@ -161,16 +161,24 @@ def _imports(code: str) -> list[str]:
 
 def _constants(program: Program, plan: Plan, custom_ops: Mapping[str, str]) -> list[str]:
     ranks = len(program.actions) + len(plan.unused_ranks)
-    entries = [f'"{name}": "{place}"' for name, place in sorted(custom_ops.items())]
-    custom = ["", "# What registers the ops that are not torch's own: a file beside this one, or a module."] if entries else []
     return [
         f"BATCH = {program.batch_size}  # samples of the global batch",
         f"MICROBATCHES = {program.microbatches}",
         f'SCHEDULE = "{program.schedule}"',
         f'PRECISION = "{plan.settings.precision}"',
         f"RANKS = {ranks}  # of the cluster, used or not",
-        *custom,
-        *(layout.bracketed("CUSTOM_OPS = {", entries, "}", 0) if entries else []),
+        *_custom_ops(custom_ops),
+    ]
+
+
+def _custom_ops(places: Mapping[str, str]) -> list[str]:
+    if not places:
+        return []
+    entries = [f'"{name}": "{place}"' for name, place in sorted(places.items())]
+    return [
+        "",
+        "# What registers the ops that are not torch's own: a file beside this one, or a module.",
+        *layout.bracketed("CUSTOM_OPS = {", entries, "}", 0, always=len(entries) > 1),
     ]
 
 

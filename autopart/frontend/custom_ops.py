@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -38,10 +39,16 @@ def _add(found: CustomOps, name: str) -> None:
     if definition is None or definition.__module__ == "__main__":
         found.places[name] = ""
         return
-    if PathFinder.find_spec(definition.__module__.split(".")[0]):
+    if _installed(definition.__module__):
         found.places[name] = definition.__module__
         return
     source = Path(inspect.getfile(definition))
     file = f"ops_{source.stem}.py"
     found.places[name] = file
     found.files[file] = source.read_text(encoding="utf-8")
+
+
+def _installed(module: str) -> bool:
+    """Whether a module can be imported by its name wherever this environment is, not just in this folder."""
+    elsewhere = [folder for folder in sys.path if Path(folder).resolve() != Path.cwd()]
+    return PathFinder.find_spec(module.split(".")[0], elsewhere) is not None

@@ -55,7 +55,8 @@ def watching(model: nn.Module) -> Iterator[Findings]:
         raise TraceError(
             f"the custom autograd function {cls.__name__}: its backward would be lost",
             where=place_of(frame, model),
-            remedy="Write it with ordinary operations; a straight-through estimator is x + (f(x) - x).detach().",
+            remedy="Write it with ordinary operations (a straight-through estimator is x + (f(x) - x).detach()), or register it "
+            "as an op: torch.library.custom_op with register_autograd.",
         )
 
     # torch prints the whole graph to stderr when an export fails
