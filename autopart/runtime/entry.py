@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 
 from autopart.errors import AutopartError
-from autopart.runtime.module import finish
+from autopart.runtime.world import leave
 
 
 def command(main: Callable[[], None]) -> None:
@@ -21,7 +21,7 @@ def command(main: Callable[[], None]) -> None:
         _leave("interrupted", 130)
     except Exception:
         _leave(f"rank {os.environ.get('RANK', '0')} failed\n{traceback.format_exc()}", 1)
-    finish()
+    leave()
 
 
 def _leave(message: str, status: int) -> None:

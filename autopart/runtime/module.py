@@ -252,11 +252,5 @@ class DistributedModule(nn.Module):
         return self
 
 
-def finish() -> None:
-    """Ends the process groups of a run."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 def _grad(parameter: nn.Parameter | None) -> Tensor | None:
     return None if parameter is None else parameter.grad

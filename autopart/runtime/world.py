@@ -5,6 +5,7 @@ Messages of forwards and of backwards go through two groups, so that between two
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -109,7 +110,14 @@ def total(world: World, tensor: Tensor, *, maximum: bool = False) -> Tensor:
     return moved.to(world.device)
 
 
+def leave() -> None:
+    """Ends the process groups of a run: a process that ends with them open may die of gloo's threads after all is done."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def _initialise(program: Program, backend: str | None, timeout_s: float) -> None:
+    atexit.register(leave)
     timeout = timedelta(seconds=timeout_s)
     chosen = backend or ("nccl" if torch.cuda.is_available() else "gloo")
     if "WORLD_SIZE" in os.environ:

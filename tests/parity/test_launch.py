@@ -20,6 +20,7 @@ dist.init_process_group("gloo")
 x = torch.tensor([float(os.environ["RANK"])])
 dist.all_reduce(x)
 open(sys.argv[1] + os.environ["RANK"], "w").write(f"{x.item()} {os.environ['OMP_NUM_THREADS']}")
+dist.destroy_process_group()
 """
 
 
