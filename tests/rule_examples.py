@@ -385,6 +385,8 @@ def networks() -> Iterator[Example]:
     yield ex("layer_norm", t("b t 4"), (S("t"), 4), splits="b")
     yield ex("rms_norm", t("b t 4"), (4,), t("4"), splits="bt")
     yield ex("native_layer_norm", t("b t 4"), (4,), t("4"), None, 1e-5, splits="bt")
+    yield ex("_weight_norm", t("c 4 3"), t("c 1 1"), splits="c")
+    yield ex("_weight_norm", t("4 2 c"), t("1 1 c"), 2, splits="c")
     yield ex("group_norm", t("b 6 3 3"), 2, t("6"), t("6"), splits="b")
     yield ex("instance_norm", t("b 6 3 3"), t("6"), t("6"), None, None, True, 0.1, 1e-5, False, splits="b")
     yield ex("batch_norm", t("b c 3 3"), t("c"), t("c"), fixed("c"), fixed("c"), False, 0.1, 1e-5, False, splits="bc")

@@ -16,6 +16,18 @@ from torch import nn
 
 from autopart.frontend.load import Loaded, loaded_from
 from tests.zoo.batches import floats, ids, labels
+from tests.zoo.more import (
+    GAT,
+    convnext,
+    mamba,
+    mixtral,
+    picture_inputs,
+    scene_inputs,
+    segformer,
+    swin,
+    wav2vec2,
+    wave_inputs,
+)
 from tests.zoo.small import (
     DLRM,
     FNO,
@@ -98,6 +110,12 @@ ZOO: dict[str, Entry] = {
     "bart": Entry(bart, translation_inputs),
     "vit": Entry(vit, image_inputs),
     "whisper": Entry(whisper, speech_inputs),
+    "mixtral": Entry(mixtral, causal_inputs),
+    "mamba": Entry(mamba, causal_inputs),
+    "swin": Entry(swin, picture_inputs),
+    "convnext": Entry(convnext, picture_inputs),
+    "segformer": Entry(segformer, scene_inputs, mixes_samples=True),
+    "wav2vec2": Entry(wav2vec2, wave_inputs),
     "resnet": Entry(ResNet, pixels, F.cross_entropy, classes, mixes_samples=True),
     "unet": Entry(UNet, pixels, F.cross_entropy, pixel_classes),
     "inplace_cnn": Entry(InPlaceCNN, pixels, F.cross_entropy, classes),
@@ -113,6 +131,7 @@ ZOO: dict[str, Entry] = {
     ),
     "lstm_batch_first": Entry(lambda: LSTMModel(batch_first=True), lambda n: (ids(n),), token_loss, lambda n: ids(n)),
     "gcn": Entry(GCN, graph_inputs, F.cross_entropy, graph_targets, batch_dims=None, batchless=True),
+    "gat": Entry(GAT, graph_inputs, F.cross_entropy, graph_targets, batch_dims=None, batchless=True),
     "fno": Entry(FNO, lambda n: (floats(n, 12),), F.mse_loss, lambda n: floats(n, 12)),
     "mlp": Entry(mlp, lambda n: (floats(n, 2),), F.cross_entropy, lambda n: labels(n, 2)),
     "six_networks": Entry(SixNetworks, lambda n: (floats(n, 16),), F.mse_loss, lambda n: floats(n, 16).sin()),

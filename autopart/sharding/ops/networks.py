@@ -18,6 +18,14 @@ def layer_norm(call: Call) -> Iterator[Row]:
     return by_labels(call, [labels, *([None] * len(other) for other in call.shapes[1:])], outs)
 
 
+@rule("_weight_norm")
+def weight_norm(call: Call) -> Iterator[Row]:
+    """``(v, g, dim)``: v brought to the length g, slice by slice along ``dim``."""
+    dim = call.integer(2, "dim", 0) % len(call.shapes[0])
+    v, g = ([d if d == dim else None for d in range(len(shape))] for shape in call.shapes)
+    return by_labels(call, [v, g], [v], linear=[(1,)])
+
+
 @rule("group_norm instance_norm")
 def group_norm(call: Call) -> Iterator[Row]:
     """``(x, groups, weight, bias)``, ``(x, weight, bias, running_mean, running_var, use_input_stats, …)``: sample by sample.
