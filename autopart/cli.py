@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import TextIO, TypeAlias
 
 from autopart.errors import AutopartError, Infeasible, InputError, PlanError
-from autopart.plans import OPTIMIZERS, PRECISIONS, Plan, Settings
+from autopart.plans import OPTIMIZERS, PRECISIONS, ZERO_LEVELS, Plan, Settings
 
+PLACE = r"(R|P|-|S\(\d+(/\d+)?(:\d+)?\))"
 Command = Callable[[argparse.Namespace], None]
 
 
@@ -65,6 +67,9 @@ def plan_command(arguments: argparse.Namespace) -> None:
                 schedule=arguments.schedule,
                 gap=arguments.gap,
                 time_limit_s=arguments.time_limit,
+                tensor=arguments.tensor,
+                zero=arguments.zero,
+                layouts=dict(arguments.layout),
             ),
             say=_progress(arguments),
         )
@@ -230,8 +235,19 @@ def _plan_parser(commands: Subparsers) -> None:
     plan.add_argument("--time-limit", type=seconds, default=60.0, metavar="S", help="seconds for the solver (60)")
     plan.add_argument("--gap", type=fraction, default=0.01, help="stop when the plan is proven this close to the best (0.01)")
     plan.add_argument("--stages", type=positive, metavar="N", help="pin the number of pipeline stages")
-    plan.add_argument("--tensor", type=positive, metavar="N", default=1, help="pin the tensor degree; this version runs 1")
     plan.add_argument("--data", type=positive, metavar="N", help="pin the number of replicas of every stage")
+    plan.add_argument("--tensor", type=positive, metavar="N", help="pin how many devices split the ops of every replica")
+    plan.add_argument(
+        "--zero", type=int, choices=ZERO_LEVELS, help="pin what replicas share out: 1 optimizer state, 2 gradients, 3 all"
+    )
+    plan.add_argument(
+        "--layout",
+        type=layout,
+        action="append",
+        default=[],
+        metavar="GLOB=S(DIM)",
+        help="how parameters or results of ops of such a name lie over a replica's devices: S(DIM), R or P; repeatable",
+    )
     plan.add_argument("--microbatches", type=positive, metavar="N", help="pin the number of microbatches")
     plan.add_argument("--schedule", choices=["1f1b", "gpipe"], help="pin the pipeline schedule")
     plan.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="whose state memory must hold (adamw)")
@@ -244,16 +260,7 @@ def _plan_parser(commands: Subparsers) -> None:
     )
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     _quiet(plan)
-    plan.set_defaults(command=_checked_tensor)
-
-
-def _checked_tensor(arguments: argparse.Namespace) -> None:
-    if arguments.tensor != 1:
-        raise InputError(
-            f"--tensor {arguments.tensor}: this version splits by samples and by stages, not yet inside an op",
-            remedy="Leave --tensor out, or pass --tensor 1.",
-        )
-    plan_command(arguments)
+    plan.set_defaults(command=plan_command)
 
 
 def _show_parser(commands: Subparsers) -> None:
@@ -313,6 +320,14 @@ def positive_number(text: str) -> float:
 
 
 seconds = positive_number
+
+
+def layout(text: str) -> tuple[str, str]:
+    """A glob and what is wished for what it matches."""
+    glob, _, wish = text.rpartition("=")
+    if not glob or not re.fullmatch(rf"{PLACE}( {PLACE}| ->)*", wish):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name and a layout, such as '*.fc1.weight=S(0)'")
+    return glob, wish
 
 
 def fraction(text: str) -> float:

@@ -9,7 +9,8 @@ propose     Blocks, Cluster                -> sketches       ways to run a stage
 price       sketches, cost models          -> Problem        numbers only
 solve       Problem                        -> Solution       candidates, lower bound
 choose      Solution                       -> Plan           decoded, lowered, simulated, beside the baselines
-lower       Blocks, Plan                   -> Program        one list of actions a rank
+localize    Blocks, Plan                   -> Local          ops with the layouts that columns of a stage run
+lower       Local                          -> Program        one list of actions a rank
 simulate    Program, costs                 -> Timeline
 emit        Program                        -> Python source
 """
@@ -17,7 +18,7 @@ emit        Program                        -> Python source
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -39,15 +40,18 @@ from autopart.frontend.trace import Traced, trace
 from autopart.ir.digest import digest
 from autopart.package import write_package
 from autopart.planner.best import best_plan
-from autopart.planner.price import Index, make_index
+from autopart.planner.meshes import Index, make_index
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.strategies import Pins
 from autopart.plans import ModelRef, Plan, Settings
+from autopart.pricing.table import BlockTable
 from autopart.program.check import check_cluster, check_plan
 from autopart.program.lower import lower
 from autopart.program.program import Program
 from autopart.program.text import format_actions
 from autopart.sharding.batch import shard_batch
+from autopart.tensor.localize import Local
+from autopart.tensor.plan import local_plan
 
 SEED = 0  # of the initial weights and of the example batches
 Say = Callable[[str], None]
@@ -67,10 +71,13 @@ class Limits:
     schedule: str | None = None
     gap: float = 0.01
     time_limit_s: float = 60.0
+    tensor: int | None = None
+    zero: int | None = None
+    layouts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pins(self) -> Pins:
-        return Pins(self.stages, self.data, self.microbatches)
+        return Pins(self.stages, self.data, self.microbatches, self.tensor, self.zero, self.layouts)
 
 
 @dataclass(frozen=True)
@@ -84,11 +91,12 @@ class Front:
 
 @dataclass(frozen=True)
 class Built:
-    """A plan and all that follows from it."""
+    """A plan and all that follows from it; ``local`` is what the columns of its stages run."""
 
     plan: Plan
     front: Front
     cluster: Cluster
+    local: Local
     program: Program
 
 
@@ -149,10 +157,18 @@ def build_from(plan: Plan, loaded: Loaded, say: Say = silent) -> Built:
     check_model(plan, model_ref(front))
     check_cluster(plan, cluster)
     check_plan(plan, front.blocks, cluster)
-    program = lower(front.blocks, plan)
+    local = localized(plan, front, cluster)
+    program = lower(local.blocks, local.plan, local.shards)
     dump("program", lambda: format_actions(program.actions))
     say("")
-    return Built(plan, front, cluster, program)
+    return Built(plan, front, cluster, local, program)
+
+
+def localized(plan: Plan, front: Front, cluster: Cluster) -> Local:
+    """What the columns of the plan's stages run."""
+    settings = plan.settings
+    table = BlockTable(front.blocks, settings.precision, settings.optimizer, plan.batch_size)
+    return local_plan(table, plan, cluster)
 
 
 def price_plan(plan: Plan, say: Say) -> Plan:
@@ -176,7 +192,7 @@ def priced(plan: Plan, index: Index) -> Plan:
     used = {rank for stage in plan.stages for rank in stage.ranks}
     unused = tuple(each.rank for each in index.cluster.ranks if each.rank not in used)
     cluster = replace(plan.cluster, digest=index.cluster.digest)
-    stages = tuple(replace(stage, data=len(stage.ranks)) for stage in plan.stages)
+    stages = tuple(replace(stage, data=len(stage.shares)) for stage in plan.stages)
     filled = replace(plan, model=index.model, cluster=cluster, stages=stages, unused_ranks=unused)
     scored = score(filled, index)
     check_memory(scored)
@@ -201,7 +217,9 @@ def emit_package(built: Built) -> Mapping[str, str]:
         memory_bytes={rank: built.cluster.device(rank).memory_bytes for rank in ranks},
     )
     custom = custom_ops(built.front.traced.graph)
-    return {**emit(built.program, built.front.blocks, built.plan, notes=notes, custom_ops=custom.places), **custom.files}
+    local, whole = built.local, built.front.blocks.sharded.graph
+    source = emit(built.program, local.blocks, local.plan, whole=whole, notes=notes, custom_ops=custom.places)
+    return {**source, **custom.files}
 
 
 def model_ref(front: Front) -> ModelRef:

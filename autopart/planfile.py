@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from difflib import get_close_matches
@@ -92,6 +92,9 @@ def parse_plan(text: str, path: str) -> Plan:
 def to_json(plan: Plan) -> dict[str, Any]:
     """The plan as JSON values, in the order in which they are written."""
     raw: dict[str, Any] = {"format": FORMAT, **asdict(plan)}
+    for stage in raw["stages"]:
+        if not _uneven(stage["tensor_shares"], stage["tensor"]):
+            del stage["tensor_shares"]
     if plan.estimate:
         raw["estimate"]["peak_bytes"] = {str(rank): nbytes for rank, nbytes in sorted(plan.estimate.peak_bytes.items())}
         raw["estimate"] = {key: _finite(value) for key, value in raw["estimate"].items()}
@@ -115,6 +118,7 @@ def from_json(raw: Mapping[str, Any]) -> Plan:
             zero=stage.get("zero", 0),
             recompute=stage.get("recompute", False),
             layouts=stage.get("layouts", {}),
+            tensor_shares=_uneven(stage.get("tensor_shares", ()), stage.get("tensor", 1)),
         )
         for index, stage in enumerate(raw["stages"])
     )
@@ -129,6 +133,12 @@ def from_json(raw: Mapping[str, Any]) -> Plan:
         estimate=_estimate(raw["estimate"]) if raw.get("estimate") else None,
         baselines=tuple(Baseline(b["name"], b.get("step_time_s"), b.get("infeasible", "")) for b in raw.get("baselines", ())),
     )
+
+
+def _uneven(shares: Sequence[int], tensor: int) -> tuple[int, ...]:
+    """Tensor shares as a plan has them: none where one for each column says no more than that they are even."""
+    even = len(shares) == tensor and len(set(shares)) == 1
+    return () if even else tuple(shares)
 
 
 def _estimate(raw: Mapping[str, Any]) -> Estimate:

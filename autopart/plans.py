@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad")
 PRECISIONS = ("float32", "float64", "bfloat16")
+ZERO_LEVELS = (0, 1, 2, 3)  # 1: replicas share optimizer state out among themselves, 2: gradients too, 3: parameters too
 
 
 def divisors(batch_size: int) -> tuple[int, ...]:
@@ -52,9 +53,10 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Consecutive blocks on a mesh of ranks (data x tensor, row major).
+    """Consecutive blocks on a mesh of ranks (data x tensor, row major: rank of replica d, column t is ``ranks[d * tensor + t]``).
 
-    ``shares[i]`` is the number of samples that replica i takes of every microbatch.
+    ``shares[d]`` is the number of samples that replica d takes of every microbatch; ``tensor_shares`` are the weights by which
+    the columns of a replica share out what is split over them (empty: evenly). ``layouts`` say how ops are split.
     """
 
     index: int
@@ -66,6 +68,23 @@ class Stage:
     zero: int = 0
     recompute: bool = False
     layouts: Mapping[str, str] = field(default_factory=dict)
+    tensor_shares: tuple[int, ...] = ()
+
+    def place(self, rank: int) -> tuple[int, int]:
+        """Replica and column of a rank."""
+        return divmod(self.ranks.index(rank), self.tensor)
+
+    def share_of(self, rank: int) -> int:
+        """Samples of every microbatch that go through a rank: all columns of a replica see the same."""
+        return self.shares[self.place(rank)[0]]
+
+    def column(self, index: int) -> tuple[int, ...]:
+        """Ranks of a column, by replica."""
+        return self.ranks[index :: self.tensor]
+
+    def replica(self, index: int) -> tuple[int, ...]:
+        """Ranks of a replica, by column."""
+        return self.ranks[index * self.tensor : (index + 1) * self.tensor]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -17,7 +18,7 @@ from autopart.program.lower import with_actions
 from autopart.program.program import Program, StageSpec, Transfer
 from autopart.program.reductions import gradient_sums
 from autopart.sharding.batch import ShardedGraph
-from autopart.sharding.placement import Placement, Shard
+from autopart.sharding.placement import Partial, Placement, Replicate, Shard
 from cost_models.hardware import DeviceType, Link
 from tests.graphs import random_sharded
 
@@ -32,8 +33,10 @@ def cluster_of(*devices: int, inside: Link = FREE, network: Link = FREE) -> Clus
     return Cluster("test.yaml", "", tuple(Group(f"n{i}", 1, DEVICE, n, inside, network) for i, n in enumerate(devices)))
 
 
-def spec(index: int, ranks: Sequence[int], shares: Sequence[int], parameters: Sequence[str] = ()) -> StageSpec:
-    return StageSpec(index, tuple(ranks), tuple(shares), (), tuple(parameters))
+def spec(
+    index: int, ranks: Sequence[int], shares: Sequence[int], parameters: Sequence[str] = (), *, tensor: int = 1
+) -> StageSpec:
+    return StageSpec(index, tuple(ranks), tuple(shares), (), tuple(parameters), tensor=tensor)
 
 
 def transfer(source: int, target: int, placement: Placement | None = None, *, gradient: bool = True, width: int = 1) -> Transfer:
@@ -153,6 +156,25 @@ def random_plan(rng: Random, blocks: Blocks, cluster: Cluster) -> Plan:
     )
 
 
+def random_program(rng: Random) -> Program:
+    """Stages on meshes of replicas and columns, on any ranks, with values that lie in any way between any two of them."""
+    rows, microbatches = rng.randint(1, 5), rng.randint(1, 5)
+    meshes = [(random_shares(rng, rows, rng.randint(1, min(rows, 3))), rng.randint(1, 3)) for _ in range(rng.randint(1, 4))]
+    used = sum(len(shares) * tensor for shares, tensor in meshes)
+    ranks, stages = rng.sample(range(used + 2), used), []
+    for index, (shares, tensor) in enumerate(meshes):
+        mine, ranks = ranks[: len(shares) * tensor], ranks[len(shares) * tensor :]
+        stages.append(spec(index, mine, shares, (f"whole{index}", f"split{index}", "tied"), tensor=tensor))
+    links = [*pairwise(range(len(stages))), *((i, j) for j in range(len(stages)) for i in range(j - 1) if rng.random() < 0.4)]
+    values = []
+    for link in sorted((*links, *rng.sample(links, min(1, len(links))))):
+        value = transfer(*link, rng.choice((Shard(0), Replicate(), Partial())), gradient=rng.random() < 0.8)
+        values.append(replace(value, value=f"v{len(values)}"))
+    shards = {f"split{index}": Shard(0, 1, tensor) for index, (_, tensor) in enumerate(meshes)}
+    schedule = rng.choice(("1f1b", "gpipe"))
+    return with_actions(Program(rows * microbatches, microbatches, schedule, tuple(stages), tuple(values), {}, shards))
+
+
 def random_shares(rng: Random, rows: int, replicas: int) -> tuple[int, ...]:
     cuts = [0, *sorted(rng.sample(range(1, rows), replicas - 1)), rows]
     return tuple(b - a for a, b in pairwise(cuts))
@@ -175,8 +197,7 @@ def random_costs(rng: Random, program: Program) -> StageCosts:
                 capacity_bytes=2**40,
             )
     sums = tuple(
-        Reduction(group.stages, group.ranks, rng.randint(1, 2**28), rng.uniform(1e-5, 1e-2))
-        for group in gradient_sums(program.stages)
+        Reduction(group.stages, group.ranks, rng.randint(1, 2**28), rng.uniform(1e-5, 1e-2)) for group in gradient_sums(program)
     )
     return StageCosts(found, sums)
 

@@ -289,6 +289,10 @@ def matrices() -> Iterator[Example]:
         yield ex(f"conv_transpose{d}d.{transposed}", t(f"b i {size}"), t(f"i o {kernel}"), t("o"), (2,) * d, splits="bo")
         yield ex(f"conv_transpose{d}d.{transposed}", t(f"b i {size}"), t(f"i o {kernel}"), None, (2,) * d, splits="bio")
     yield ex("conv2d", t("b 4 6 6"), t("8 2 3 3"), t("8"), (1, 1), (1, 1), (1, 1), 2, splits="b")
+    yield ex("conv2d", t("b 8 4 4"), t("16 2 3 3"), t("16"), (1, 1), (1, 1), (1, 1), 4, splits="b")
+    yield ex("conv1d", t("b 12 6"), t("12 1 3"), None, (1,), (1,), (1,), 12, splits="b")
+    yield ex("conv1d", t("12 6"), t("12 1 3"), t("12"), (1,), (1,), (1,), 12, splits="")
+    yield ex("conv_transpose1d.default", t("b 8 6"), t("8 2 3"), t("8"), (1,), (1,), (0,), 4, splits="b")
     yield ex("convolution", t("b i 6"), t("o i 3"), t("o"), (1,), (1,), (1,), False, (0,), 1, splits="bo")
     yield ex("convolution", t("b i 6"), t("i o 3"), None, (1,), (1,), (1,), True, (0,), 1, splits="bio")
 
@@ -388,6 +392,7 @@ def networks() -> Iterator[Example]:
     yield ex("_weight_norm", t("c 4 3"), t("c 1 1"), splits="c")
     yield ex("_weight_norm", t("4 2 c"), t("1 1 c"), 2, splits="c")
     yield ex("group_norm", t("b 6 3 3"), 2, t("6"), t("6"), splits="b")
+    yield ex("group_norm", t("b 8 3 3"), 4, t("8"), t("8"), splits="b")
     yield ex("instance_norm", t("b 6 3 3"), t("6"), t("6"), None, None, True, 0.1, 1e-5, False, splits="b")
     yield ex("batch_norm", t("b c 3 3"), t("c"), t("c"), fixed("c"), fixed("c"), False, 0.1, 1e-5, False, splits="bc")
     yield ex("batch_norm", t("b c 3 3"), t("c"), t("c"), None, None, True, 0.1, 1e-5, False, splits="c")

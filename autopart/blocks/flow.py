@@ -109,6 +109,7 @@ def needed_prologue(blocks: Blocks, start: int, stop: int) -> tuple[str, ...]:
     return tuple(op.name for op in blocks.sharded.prologue if op.name in needed)
 
 
+@once
 def ties(blocks: Blocks) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Parameters that several blocks read, with these blocks' indices."""
     readers: dict[str, list[int]] = {}

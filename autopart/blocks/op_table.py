@@ -185,7 +185,8 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(FACTORY, category="random"), """rand randn randint randperm rand_like randn_like randint_like normal uniform_ normal_
         multinomial poisson bernoulli bernoulli_"""),
     (Row("comm", nothing, flops=op_flops.nothing, backward_bytes=op_bytes.read_and_written), """comm.all_reduce comm.all_gather
-        comm.shard comm.to_partial"""),
+        comm.shard comm.to_partial tensor.all_reduce tensor.all_gather tensor.reduce_scatter tensor.all_to_all tensor.shard
+        tensor.to_partial"""),
 )  # fmt: skip
 ROWS: Mapping[str, Row] = {name: row for row, names in FAMILIES for name in names.split()}
 

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autopart.blocks.call import facts
+from autopart.ir.analysis import differentiable
 from autopart.ir.graph import Argument, Graph, Op, Ref
 from autopart.sharding.batch import ShardedGraph
 
@@ -19,13 +20,16 @@ CONSTANT = "_constant_"  # names of what tracing lifted: of no module
 
 @dataclass(frozen=True)
 class Body:
-    """The ops that belong to blocks, in order, and where values are used. ``last_use`` of the loss is past the end."""
+    """Ops that belong to blocks, in order, where values are used, and which get a gradient. ``last_use`` of the loss is past
+    the end.
+    """
 
     sharded: ShardedGraph
     ops: tuple[Op, ...]
     first_use: Mapping[str, int]
     last_use: Mapping[str, int]
     names: Mapping[str, str]  # value of a parameter or buffer -> qualified name
+    differentiable: frozenset[str]
 
     @property
     def graph(self) -> Graph:
@@ -35,11 +39,16 @@ class Body:
 def body_of(sharded: ShardedGraph) -> Body:
     """All ops but those that follow from inputs alone."""
     graph = sharded.graph
-    ops = tuple(op for op in graph.ops if op.name not in facts(graph).inputs_only)
+    return body_with(sharded, tuple(op for op in graph.ops if op.name not in facts(graph).inputs_only))
+
+
+def body_with(sharded: ShardedGraph, ops: tuple[Op, ...]) -> Body:
+    """Of these ops."""
+    graph = sharded.graph
     uses = [(name, position) for position, op in enumerate(ops) for name in op.inputs]
     names = {parameter.value.name: parameter.name for parameter in graph.parameters}
     names |= {buffer.value.name: buffer.name for buffer in graph.buffers}
-    return Body(sharded, ops, dict(reversed(uses)), dict(uses) | {graph.loss: len(ops)}, names)
+    return Body(sharded, ops, dict(reversed(uses)), dict(uses) | {graph.loss: len(ops)}, names, differentiable(graph))
 
 
 def prefix_of(body: Body, start: int, stop: int) -> str:
@@ -111,7 +120,7 @@ def _outside(body: Body, name: str, prefix: str) -> Hashable:
         return ("parameter", relative(body.names[name], prefix), value.shape, value.dtype, graph.parameter_of[name].trainable)
     if name in graph.buffer_of:
         return ("buffer", relative(body.names[name], prefix), value.shape, value.dtype)
-    return ("value", value.shape, value.dtype, name in facts(graph).differentiable, _placement(body, name))
+    return ("value", value.shape, value.dtype, name in body.differentiable, _placement(body, name))
 
 
 def _placement(body: Body, name: str) -> Hashable:

@@ -49,6 +49,7 @@ class Body:
     depth: int = 1
     autocast: bool = False  # whether regions without autocast must be said
     replicas: str = "replicas"
+    tensor: str = "tensor"
     device: str = "device"
     quiet: bool = False  # inside a region without autocast
     counted: bool = False  # whether a line refers to b, the number of samples
@@ -110,7 +111,7 @@ class Body:
         return lines
 
     def _spelt(self, op: Op) -> ast.expr:
-        return spell(op, Scope(self.refer, ROWS, here=self.device, replicas=self.replicas))
+        return spell(op, Scope(self.refer, ROWS, here=self.device, replicas=self.replicas, tensor=self.tensor))
 
     def _region(self, *, quiet: bool) -> None:
         """Opens or closes a region without autocast."""
@@ -124,9 +125,15 @@ class Body:
     def _statement(self, op: Op, expression: ast.expr, word: str) -> None:
         if op.outputs:
             self.lines += layout.assign(self._targets(op, word), expression, self.depth)
+            self._comment(CHANGES.get(op.kind))
         else:
             self.say("if m.training:")
             self.lines += layout.expression("", expression, self.depth + 1)
+
+    def _comment(self, text: str | None) -> None:
+        """Beside the last statement, where it fits."""
+        if text and len(self.lines[-1]) + len(text) + 4 <= layout.WIDTH:
+            self.lines[-1] += f"  # {text}"
 
     def _targets(self, op: Op, word: str) -> list[str]:
         if len(op.outputs) == 1:
@@ -172,8 +179,23 @@ def packet(op: Op) -> str:
     return op.kind.split(".")[1]
 
 
+# What a change of layout does, beside its statement.
+CHANGES = {
+    "tensor.all_reduce": "terms of the columns -> their sum",
+    "tensor.reduce_scatter": "terms of the columns -> a part of their sum on each",
+    "tensor.all_gather": "parts of the columns -> the whole",
+    "tensor.all_to_all": "parts along another dim",
+    "tensor.shard": "the whole -> this column's part",
+    "tensor.to_partial": "the whole -> a term on each column",
+}
 # What an op's result is called where its own name is long.
 WORDS = {
+    "all_reduce": "whole",
+    "all_gather": "whole",
+    "reduce_scatter": "own",
+    "all_to_all": "own",
+    "shard": "own",
+    "to_partial": "term",
     "scaled_dot_product_attention": "attention",
     "cross_entropy_loss": "entropy",
     "binary_cross_entropy_with_logits": "entropy",

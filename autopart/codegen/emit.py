@@ -17,10 +17,11 @@ from autopart.codegen.header import docstring
 from autopart.codegen.names import Namer, class_name
 from autopart.codegen.stages import interval, stage_class
 from autopart.codegen.train import TRAIN
-from autopart.ir.graph import GlobalSize, Graph, Input, Size, Value
+from autopart.ir.graph import Dim, Graph, Input, PartSize, Size, Value
 from autopart.plans import Plan, Stage
 from autopart.program.program import Program, Transfer
 from autopart.program.text import format_actions
+from autopart.sharding.placement import Shard
 
 STAGES_FILE, TRAIN_FILE, TENSORS_FILE = "stages.py", "train.py", "tensors.json"
 
@@ -34,15 +35,22 @@ class Notes:
 
 
 def emit(
-    program: Program, blocks: Blocks, plan: Plan, *, notes: Notes | None = None, custom_ops: Mapping[str, str] | None = None
+    program: Program,
+    blocks: Blocks,
+    plan: Plan,
+    *,
+    whole: Graph | None = None,
+    notes: Notes | None = None,
+    custom_ops: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The package's files by name. ``custom_ops`` says what registers an op that is not torch's: a file of the package
-    (``ops_….py``) or a module to import.
+    """The package's files by name. ``whole`` is the graph of one device, where ``blocks`` are those of columns.
+
+    ``custom_ops`` says what registers an op that is not torch's: a file of the package (``ops_….py``) or a module to import.
     """
     return {
         STAGES_FILE: stages_source(program, blocks, plan, notes or Notes(), custom_ops or {}),
         TRAIN_FILE: TRAIN,
-        TENSORS_FILE: tensors_json(program, blocks.sharded.graph),
+        TENSORS_FILE: tensors_json(program, whole or blocks.sharded.graph),
         "__init__.py": "",
     }
 
@@ -214,36 +222,37 @@ def _input(source: Input, names: Mapping[str, str]) -> str:
 
 def _transfer(transfer: Transfer, names: Mapping[str, str]) -> str:
     sizes = f'{_sizes(transfer.shape)}, "{transfer.dtype}"'
-    placement = repr(transfer.placement).replace("dim=", "").replace(", outer=1", "")
+    placement = repr(transfer.placement).replace("dim=", "").replace(", units=0", "").replace(", outer=1", "")
     stages = f"{transfer.source}, {transfer.target}"
     return f'Transfer("{names[transfer.value]}", {stages}, {sizes}, {placement}, {transfer.differentiable})'
 
 
-def _sizes(shape: Sequence[int | Size | GlobalSize]) -> str:
+def _sizes(shape: Sequence[Dim]) -> str:
     """A shape as Python; ``B`` is the number of samples."""
     items = [_size(size) for size in shape]
     return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
 
 
-def _size(size: int | Size | GlobalSize) -> str:
+def _size(size: Dim) -> str:
     if isinstance(size, int):
         return str(size)
     if size == Size("b"):
         return "B"
+    assert not isinstance(size, PartSize), "what crosses stages is whole"
     return f'{type(size).__name__}("{size.expression}")'
 
 
 def tensors_json(program: Program, graph: Graph) -> str:
-    """Parameters and buffers with the stages that hold them, one a line."""
+    """Parameters and buffers with the stages that hold them, and how columns split them; one a line."""
     holders: dict[str, list[int]] = {}
     for stage in program.stages:
         for name in (*stage.parameters, *stage.buffers):
             holders.setdefault(name, []).append(stage.index)
     parameters = [
-        _row(p.name, p.value, holders, {"trainable": p.trainable, **({"tied": list(p.tied)} if p.tied else {})})
+        _row(p.name, p.value, holders, {"trainable": p.trainable, **({"tied": list(p.tied)} if p.tied else {})}, program.shards)
         for p in graph.parameters
     ]
-    buffers = [_row(b.name, b.value, holders, {"persistent": b.persistent}) for b in graph.buffers]
+    buffers = [_row(b.name, b.value, holders, {"persistent": b.persistent}, program.shards) for b in graph.buffers]
     tables = ",\n".join(f' "{name}": [{_lines(rows)}]' for name, rows in (("parameters", parameters), ("buffers", buffers)))
     return f"{{\n{tables}\n}}\n"
 
@@ -252,6 +261,10 @@ def _lines(rows: Sequence[str]) -> str:
     return "\n  " + ",\n  ".join(rows) + "\n " if rows else ""
 
 
-def _row(name: str, value: Value, holders: Mapping[str, list[int]], more: Mapping[str, object]) -> str:
+def _row(
+    name: str, value: Value, holders: Mapping[str, list[int]], more: Mapping[str, object], shards: Mapping[str, Shard]
+) -> str:
     row = {"name": name, "shape": list(value.shape), "dtype": value.dtype, "stages": holders[name], **more}
+    if name in shards:
+        row["shard"] = [shards[name].dim, shards[name].outer, shards[name].units]
     return json.dumps(row)

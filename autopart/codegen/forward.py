@@ -72,6 +72,7 @@ class _Forward:
             depth=2,
             autocast=source.context.autocast,
             replicas="self.replicas",
+            tensor="self.tensor",
         )
         self.reads = Counter(given)
         for unit in (*self.shared, *units):
@@ -179,7 +180,7 @@ class _Forward:
 
     def _extra(self, name: str) -> ast.expr:
         self.body.counted |= name == "b"
-        text = {"device": self.body.device, "replicas": self.body.replicas}.get(name, name)
+        text = {"device": self.body.device, "replicas": self.body.replicas, "tensor": self.body.tensor}.get(name, name)
         return ast.parse(text, mode="eval").body
 
     def _loop(self, loop: Loop) -> None:

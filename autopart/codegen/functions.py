@@ -9,7 +9,7 @@ from autopart.blocks.blocks import Block, Blocks
 from autopart.codegen import layout
 from autopart.codegen.body import Body, op_word, result_name, rows_of, tree_path
 from autopart.codegen.names import Namer
-from autopart.codegen.spelling import HERE, REPLICAS, needs
+from autopart.codegen.spelling import HERE, REPLICAS, TENSOR, needs
 from autopart.ir.graph import Argument, Graph, Op, Ref, Value
 
 SHORT = 6  # ops of a block that is written where it is used, if it occurs once
@@ -36,7 +36,8 @@ class Unit:
 
 @dataclass(frozen=True)
 class Function:
-    """An emitted function: of a tree, then a block's inputs, then ``extras`` (``device``, ``replicas``, ``b``).
+    """An emitted function: of a tree, then a block's inputs, then ``extras`` (``device``, ``replicas``,
+    ``tensor``, ``b``).
 
     ``results`` index what the block makes.
     """
@@ -176,7 +177,7 @@ def function(members: Sequence[Unit], name: str, given: tuple[int, ...], context
     if HERE in wanted:
         body.device = f"{parameters[0][0]}.device" if parameters else "device"
         extras += [] if parameters else ["device"]
-    extras += ["replicas"] if REPLICAS in wanted else []
+    extras += [axis for axis in (REPLICAS, TENSOR) if axis in wanted]
     body.ops(first.ops, first.base, lambda op, last: value_name(op, first.base, last, context))
     rows = rows_of(parameters)
     extras += ["b"] if body.counted and rows is None else []
@@ -196,7 +197,7 @@ def value_name(op: Op, base: str, last: bool, context: Context) -> str:
 
 
 def _parameters(parameters: Sequence[tuple[str, Value]], extras: Sequence[str]) -> list[str]:
-    types = {"device": "torch.device", "replicas": "Axis", "b": "int"}
+    types = {"device": "torch.device", "replicas": "Axis", "tensor": "Axis", "b": "int"}
     return ["m: Tree", *(f"{name}: Tensor" for name, _ in parameters), *(f"{extra}: {types[extra]}" for extra in extras)]
 
 

@@ -9,7 +9,7 @@ import re
 MODULE_NAMES = frozenset({
     "torch", "F", "Tensor", "Axis", "Input", "Partial", "Replicate", "Shard", "Size", "Stage", "Transfer", "Tree", "Value",
     "comm", "checkpoint", "B", "BATCH", "MICROBATCHES", "SCHEDULE", "PRECISION", "RANKS", "INPUTS", "TRANSFERS", "STAGES",
-    "PROGRAM", "GlobalSize", "no_autocast", "m", "self", "b", "device", "replicas",
+    "PROGRAM", "GlobalSize", "no_autocast", "m", "self", "b", "device", "replicas", "tensor",
 })  # fmt: skip
 # What an op's result is called where the op's own name would hide a builtin.
 PLAIN = {

@@ -10,24 +10,27 @@ from dataclasses import dataclass
 from functools import cache
 
 from autopart.codegen.table import ROWS
-from autopart.ir.graph import Argument, GlobalSize, Op, Ref, Size, Symbol
+from autopart.ir.graph import Argument, GlobalSize, Op, PartSize, Ref, Size, Symbol
 
 REDUCTIONS = ("none", "mean", "sum")
 OPTIONS = "dtype=None, layout=None, device=None, pin_memory=None"
 END = 2**63 - 1  # aten's "to the end" of a slice
 WORDS = ("one", "same", "training", "rate", "reduction", "items", "mute")
-HERE, REPLICAS, TRAINING = "here", "replicas", "training"
+HERE, REPLICAS, TENSOR, TRAINING = "here", "replicas", "tensor", "training"
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What an expression may refer to: values by name, numbers of samples, the device, the replicas, the training flag."""
+    """What an expression may refer to: values by name, numbers of samples, the device, the replicas, the columns
+    (``tensor``), the training flag.
+    """
 
     value: Callable[[str], ast.expr]
     rows: str = "b"
     global_batch: str = "BATCH"
     here: str = "device"
     replicas: str = "replicas"
+    tensor: str = "tensor"
     training: str = "m.training"
 
 
@@ -62,9 +65,9 @@ def spell(op: Op, scope: Scope) -> ast.expr:
 
 
 def needs(op: Op) -> frozenset[str]:
-    """Which of ``here``, ``replicas``, ``training`` the spelling of an op refers to."""
+    """Which of ``here``, ``replicas``, ``tensor``, ``training`` the spelling of an op refers to."""
     names = {node.id for node in ast.walk(spell(op, _PROBE)) if isinstance(node, ast.Name)}
-    return frozenset(names & {HERE, REPLICAS, TRAINING})
+    return frozenset(names & {HERE, REPLICAS, TENSOR, TRAINING})
 
 
 def fallback(op: Op, scope: Scope) -> ast.expr:
@@ -82,6 +85,8 @@ def render(argument: Argument, scope: Scope) -> ast.expr:
             return _renamed(expression, scope.rows)
         case GlobalSize(expression):
             return _renamed(expression, scope.global_batch)
+        case PartSize(parts):
+            return ast.Call(_parse(f"{scope.tensor}.own"), [ast.Constant(part) for part in parts], [])
         case Symbol(text):
             return _parse(text)
         case float() if not math.isfinite(argument):
@@ -182,7 +187,7 @@ class _Filler:
             case ast.Name(id=name) if name in self.bound:
                 return render(self.bound[name], self.scope)
             case ast.Name(id=name):
-                return _parse({HERE: self.scope.here, REPLICAS: self.scope.replicas}.get(name, name))
+                return _parse({HERE: self.scope.here, REPLICAS: self.scope.replicas, TENSOR: self.scope.tensor}.get(name, name))
             case ast.Attribute(value, attribute):
                 return ast.Attribute(self.fill(value), attribute, ast.Load())
             case ast.BinOp(left, operator, right):
@@ -257,7 +262,7 @@ def _unset(row: Row, value: Argument) -> bool:
 def _name_of(node: ast.expr) -> str | None:
     """The parameter that an argument of the expression stands for."""
     match node:
-        case ast.Name(id=name) if name != HERE and name != REPLICAS:
+        case ast.Name(id=name) if name not in (HERE, REPLICAS, TENSOR):
             return name
         case ast.Call(ast.Name(id=word), [ast.Name(id=name)]) if word in WORDS:
             return name
@@ -324,4 +329,4 @@ SPECIAL: Mapping[str, Callable[[Op, Scope], ast.expr | None]] = {
     "aten.index.Tensor": _index,
 }
 
-_PROBE = Scope(lambda _: ast.Name("x"), here=HERE, replicas=REPLICAS, training=TRAINING)
+_PROBE = Scope(lambda _: ast.Name("x"), here=HERE, replicas=REPLICAS, tensor=TENSOR, training=TRAINING)

@@ -14,6 +14,7 @@ from autopart.codegen.functions import Unit, qualified
 from autopart.codegen.names import Namer
 from autopart.ir.graph import Op
 from autopart.plans import Stage
+from autopart.program.program import StageSpec
 
 
 def stage_class(source: Source, stage: Stage, units: Sequence[Unit]) -> list[str]:
@@ -47,13 +48,29 @@ def _head(source: Source, stage: Stage, units: Sequence[Unit], given: Sequence[s
     ranks = f"rank {spec.ranks[0]}" if len(spec.ranks) == 1 else f"ranks {', '.join(map(str, spec.ranks))}"
     lines = [f'    """{runs}, on {ranks}."""'] if len(runs) + len(ranks) < 100 else [f'    """{runs[:90]}."""']
     lines += ["", *layout.constant("ranks", [str(rank) for rank in spec.ranks], 1)]
-    lines += [*layout.constant("shares", [str(share) for share in spec.shares], 1, "samples of each microbatch, by rank")]
+    by = "rank" if spec.tensor == 1 else "replica"
+    lines += [*layout.constant("shares", [str(share) for share in spec.shares], 1, f"samples of each microbatch, by {by}")]
+    lines += _mesh(spec)
     readers = sorted({transfer.target for transfer in source.program.transfers if transfer.source == stage.index})
     comment = f"for stage {', '.join(map(str, readers))}" if readers else ""
     lines += layout.constant("gives", [f'"{source.context.names[name]}"' for name in given], 1, comment)
     lines += ["    random = True  # a seed of its own for every forward"] if spec.random else []
     lines += ["    recompute = True  # forwards run once more in the backward"] if spec.recompute else []
     return lines
+
+
+def _mesh(spec: StageSpec) -> list[str]:
+    """What differs from ranks that only share samples."""
+    lines = [f"    columns = {spec.tensor}  # ranks of a replica, which split its tensors"] if spec.tensor > 1 else []
+    if len(set(spec.weights)) > 1:
+        lines += layout.constant(
+            "weights", [str(weight) for weight in spec.weights], 1, "by which columns share out what is split"
+        )
+    lines += [f"    zero = {spec.zero}  # ranks share out {ZERO[spec.zero]}"] if spec.zero else []
+    return lines
+
+
+ZERO = ("", "optimizer state", "optimizer state and gradients", "optimizer state, gradients and parameters")
 
 
 def _prologue(source: Source, stage: Stage, ops: Sequence[Op]) -> list[str]:

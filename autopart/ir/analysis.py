@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 def packet(op: Op) -> str:
-    """``add`` of ``aten.add.Tensor``; ops of other namespaces keep it: ``comm.all_reduce``."""
+    """``add`` of ``aten.add.Tensor`` and of ``columns.add.Tensor``; ops of other namespaces keep it: ``comm.all_reduce``."""
     namespace, name = op.kind.split(".")[:2]
-    return name if namespace == "aten" else f"{namespace}.{name}"
+    return name if namespace in ("aten", "columns") else f"{namespace}.{name}"
 
 
 def argument(op: Op, position: int, name: str, default: Argument = None) -> Argument:
@@ -112,7 +112,7 @@ def may_alias(op: Op) -> tuple[str, ...]:
     name = packet(op)
     if name == "broadcast_tensors":
         return op.inputs if len(op.inputs) == len(op.outputs) else ()
-    if name in VIEWS or name.startswith("comm.") or (name in INERT_WITHOUT_TRAINING and not is_random(op)):
+    if name in VIEWS or name.startswith(("comm.", "tensor.")) or (name in INERT_WITHOUT_TRAINING and not is_random(op)):
         return tuple(arg.name for arg in op.args[:1] if isinstance(arg, Ref))
     return op.mutates[:1] if op.mutates and name.endswith("_") else ()
 
@@ -179,7 +179,7 @@ def _closed(graph: Graph, barred: set[str]) -> frozenset[str]:
     dependent, found = set(barred), []
     for op in graph.ops:
         made = {value.name for value in op.outputs}
-        tainted = is_random(op) or packet(op).startswith("comm.") or graph.loss in made
+        tainted = is_random(op) or packet(op).startswith(("comm.", "tensor.")) or graph.loss in made
         if tainted or not dependent.isdisjoint(op.inputs) or not barred.isdisjoint(made):
             dependent |= made
         else:

@@ -55,6 +55,16 @@ class GlobalSize:
 
 
 @dataclass(frozen=True, slots=True)
+class PartSize:
+    """A size that differs between the columns of a stage: that of a dim which they share unevenly, by column."""
+
+    parts: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"own{self.parts}"
+
+
+@dataclass(frozen=True, slots=True)
 class Ref:
     """A use of a value, by name."""
 
@@ -74,7 +84,9 @@ class Symbol:
         return self.text
 
 
-Argument = Ref | Size | GlobalSize | Symbol | None | bool | int | float | complex | str | tuple["Argument", ...]
+Argument = Ref | Size | GlobalSize | PartSize | Symbol | None | bool | int | float | complex | str | tuple["Argument", ...]
+
+Dim = int | Size | GlobalSize | PartSize
 
 DTYPE_BYTES: Mapping[str, int] = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "complex64": 8, "complex128": 16,
@@ -82,21 +94,32 @@ DTYPE_BYTES: Mapping[str, int] = {
 }  # fmt: skip
 
 
+def is_floating(dtype: str) -> bool:
+    """Whether numbers of the dtype have fractions."""
+    return dtype.startswith(("float", "bfloat", "complex"))
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """A tensor: name, sizes (a ``Size`` where they depend on the batch), dtype as torch spells it.
 
-    Only sharding makes a ``GlobalSize`` in a shape: the tensor was gathered and has the rows of all ranks.
+    Only sharding makes a ``GlobalSize`` in a shape (the tensor was gathered and has the rows of all ranks) or a ``PartSize``.
     """
 
     name: str
-    shape: tuple[int | Size | GlobalSize, ...]
+    shape: tuple[Dim, ...]
     dtype: str
 
     def shape_at(self, batch: int, global_batch: int | None = None) -> tuple[int, ...]:
-        """The shape for ``batch`` rows; without ``global_batch`` those are all there are."""
+        """The shape for ``batch`` rows; without ``global_batch`` those are all there are. It is that of one column: a
+        ``PartSize`` has been resolved before.
+        """
         whole = batch if global_batch is None else global_batch
-        return tuple(d if isinstance(d, int) else d.at(batch if isinstance(d, Size) else whole) for d in self.shape)
+        found = []
+        for d in self.shape:
+            assert not isinstance(d, PartSize), f"{self.name} differs between columns: {d}"
+            found.append(d if isinstance(d, int) else d.at(batch if isinstance(d, Size) else whole))
+        return tuple(found)
 
     def numel(self, batch: int) -> int:
         count = 1
@@ -109,16 +132,17 @@ class Value:
 
     @property
     def floating(self) -> bool:
-        return self.dtype.startswith(("float", "bfloat", "complex"))
+        return is_floating(self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
     """One operation of the forward pass.
 
-    ``kind`` is the overload's full name, ``aten.addmm.default``, or ``comm.…`` for what sharding inserted. Ops with
-    several results have several outputs (there is no getitem). An op that writes into an argument lists it
-    in ``mutates``. ``autocast`` is False where the model switched autocast off.
+    ``kind`` is the overload's full name, ``aten.addmm.default``; ``comm.…`` is what sharding over samples inserted, ``tensor.…``
+    what sharding over columns did, ``columns.dropout.default`` an aten op that the columns run together. Ops with several
+    results have several outputs (there is no getitem). An op that writes into an argument lists it in ``mutates``.
+    ``autocast`` is False where the model switched autocast off.
     """
 
     name: str  # unique and stable: "transformer.h.0.attn:addmm", ":addmm_1", ...

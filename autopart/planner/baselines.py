@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby, islice
 
+from autopart.cluster.cluster import node_sizes
 from autopart.cluster.units import format_bytes
 from autopart.planner.decode import build_plan
-from autopart.planner.price import Index, pools
+from autopart.planner.meshes import Index, own_layouts
+from autopart.planner.price import pools
 from autopart.planner.problem import Part
 from autopart.planner.score import Score, formula_step, score
-from autopart.planner.strategies import Counts, even_parts, fastest_parts, microbatch_counts
+from autopart.planner.shares import Counts, even_parts, fastest_parts
+from autopart.planner.strategies import microbatch_counts
 from autopart.plans import Baseline, Plan, Schedule, Stage
 from autopart.pricing.stages import stage_costs
 from autopart.program.schedule import in_flight
@@ -42,17 +46,17 @@ def baselines(index: Index, schedule: str = "1f1b") -> tuple[Scored, ...]:
     fast = _fastest_ranks(index)
     every = tuple(rank.rank for rank in index.cluster.ranks)
     best_group = tuple(r.rank for r in index.cluster.ranks if r.group == _fastest_group(index))
-    return tuple(
-        _score_best(name, index, schedule, ranks, layout)
-        for name, ranks, layout in (
-            ("data parallel, even", every, _data_even),
-            ("data parallel, by speed", every, _data_by_speed),
-            ("even pipeline", every, _pipeline),
-            ("even pipeline, fast devices only", fast, _pipeline),
-            ("fastest device alone", fast[:1], _data_even),
-            ("fastest group, data parallel", best_group, _data_even),
-        )
-    )
+    rows: list[tuple[str, tuple[int, ...], Layout]] = [
+        ("data parallel, even", every, _data_even),
+        ("data parallel, by speed", every, _data_by_speed),
+        ("even pipeline", every, _pipeline),
+        ("even pipeline, fast devices only", fast, _pipeline),
+        ("fastest device alone", fast[:1], _data_even),
+        ("fastest group, data parallel", best_group, _data_even),
+    ]
+    if max(node_sizes(index.cluster)) > 1:
+        rows.append(("tensor in nodes, pipeline across", every, _tensor))
+    return tuple(_score_best(name, index, schedule, ranks, layout) for name, ranks, layout in rows)
 
 
 Layout = Callable[[Index, tuple[int, ...], int], tuple[Stage, ...] | str]
@@ -65,12 +69,15 @@ def _score_best(name: str, index: Index, schedule: str, ranks: tuple[int, ...], 
         plans = _plans(index, schedule, ranks, layout, recompute)
         if isinstance(plans, str):
             return Scored(name, None, plans)
-        for plan in sorted((p for p in plans if not _overflow(p, index)), key=lambda plan: formula_step(plan, index))[:TRIED]:
+        if least := _overflow(plans[-1], index):  # the smallest microbatches take the least memory
+            reason = reason or _too_full(index, least)
+            continue
+        best_first = sorted(plans, key=lambda plan: formula_step(plan, index))
+        for plan in islice((plan for plan in best_first if not _overflow(plan, index)), TRIED):
             scored = score(plan, index)
             if not scored.overfull:
                 return Scored(name, scored)
             reason = _too_full(index, scored.overfull)
-        reason = reason or _too_full(index, min((_overflow(plan, index) for plan in plans), key=lambda o: max(o.values())))
     return Scored(name, None, reason)
 
 
@@ -124,6 +131,36 @@ def _pipeline(index: Index, ranks: tuple[int, ...], samples: int) -> tuple[Stage
     )
 
 
+def _tensor(index: Index, ranks: tuple[int, ...], samples: int) -> tuple[Stage, ...] | str:
+    """A stage for each node, of as many columns as an expert would take of it, as equal numbers of blocks as can be. Columns
+    split what parameters they can.
+    """
+    names = [block.name for block in index.blocks.blocks]
+    nodes = [tuple(own) for _, own in groupby(ranks, key=lambda rank: index.cluster.ranks[rank].node)]
+    if len(nodes) > len(names):
+        return f"{len(nodes)} nodes, but {len(names)} blocks"
+    cuts = [round(i * len(names) / len(nodes)) for i in range(len(nodes) + 1)]
+    stages = []
+    for number, own in enumerate(nodes):
+        group, tensor = index.cluster.ranks[own[0]].group, _columns(len(own))
+        if not (meshes := index.meshes(group, tensor)):
+            return f"the model can't be split over {tensor} columns"
+        data = len(own) // tensor
+        if data > samples or (data > 1 and not _has_batch(index)):
+            return f"{data} replicas, but {samples} samples" if data > samples else "the model has no batch dim to share out"
+        (part,) = even_parts((data,), samples)
+        mesh = max(meshes, key=lambda mesh: float(mesh.split_trained.sum()))
+        layouts = own_layouts(mesh.layouts, index.blocks, cuts[number], cuts[number + 1])
+        blocks = tuple(names[cuts[number] : cuts[number + 1]])
+        stages.append(Stage(number, blocks, own, part.samples, data=data, tensor=tensor, layouts=layouts))
+    return tuple(stages)
+
+
+def _columns(devices: int) -> int:
+    """The largest power of two up to 8 that divides a node."""
+    return max(n for n in (1, 2, 4, 8) if devices % n == 0)
+
+
 def _counts(index: Index, ranks: tuple[int, ...]) -> Counts:
     groups = [index.cluster.ranks[rank].group for rank in ranks]
     return tuple(groups.count(group) for group in range(len(index.cluster.groups)))
@@ -150,8 +187,9 @@ def _fastest_group(index: Index) -> int:
 
 def _overflow(plan: Plan, index: Index) -> Mapping[int, int]:
     """Ranks whose static bytes and activations in flight are more than they have, without simulating."""
+    local, tables = index.tables_of(plan)
     found = {}
-    for (number, rank), costs in stage_costs(index.table, plan, index.cluster).of.items():
+    for (number, rank), costs in stage_costs(tables, local.plan, index.cluster, local.shards).of.items():
         held = in_flight(plan.schedule.name, len(plan.stages) - number, plan.schedule.microbatches)
         needed = costs.static_bytes + max(held * costs.inflight_bytes + costs.transient_bytes, costs.update_bytes)
         if needed > costs.capacity_bytes:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from autopart.planner.baselines import baselines
 from autopart.planner.decode import decode
-from autopart.planner.price import Index
+from autopart.planner.meshes import Index
 from autopart.planner.problem import Candidate, Option, Problem, Solution
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.strategies import Pins
@@ -46,13 +46,16 @@ def follows(plan: Plan, pins: Pins) -> bool:
         pins.stages in (None, len(plan.stages))
         and pins.microbatches in (None, plan.schedule.microbatches)
         and all(pins.data in (None, stage.data) for stage in plan.stages)
+        and all(pins.tensor in (None, stage.tensor) for stage in plan.stages)
+        and all(pins.zero in (None, stage.zero) or stage.data == 1 for stage in plan.stages)
     )
 
 
 def best_candidates(problem: Problem, solution: Solution, index: Index, solve: Solve) -> list[Score]:
     """The solver's plans that fit when simulated; solved again with less memory while there are plans, but none fits."""
     for _ in range(ATTEMPTS):
-        scores = [score(decode(candidate, problem, index), index) for candidate in _near(solution)]
+        plans = [decode(candidate, problem, index) for candidate in _near(solution)]
+        scores = [score(plan, index) for plan in plans if plan is not None]
         fitting = [scored for scored in scores if not scored.overfull]
         if fitting or not scores:
             return fitting

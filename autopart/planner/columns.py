@@ -88,8 +88,9 @@ def find_runs(problem: Problem, setting: Setting) -> tuple[tuple[int, int], ...]
         if option.overlap is not None:
             same_block &= _equal_neighbours(np.array([option.overlap.reduce_s, option.overlap.backward_s]))
         same_boundary &= _equal_neighbours(option.boundary_s[None, :])
-        if option.output_bytes is not None:
-            same_boundary &= _equal_neighbours(option.output_bytes)
+        for at_boundary in (option.output_bytes, option.end_s):
+            if at_boundary is not None:
+                same_boundary &= _equal_neighbours(np.atleast_2d(at_boundary))
     runs: list[tuple[int, int]] = []
     start = 0
     for block in range(1, problem.blocks + 1):
@@ -157,13 +158,15 @@ def _column_costs(option: Option, ties: tuple[Tie, ...], setting: Setting, shape
     """(seconds per microbatch, seconds of synchronisation, deadline) by shape."""
     i, j = shapes.start, shapes.stop
     boundary = option.boundary_s[i] * (i > 0) + option.boundary_s[j] * (j < option.boundary_s.size - 1)
+    if option.end_s is not None:
+        boundary = boundary + option.end_s[j]
     time = _interval_sums(option.time_s, i, j).max(axis=0) + boundary
     sync = _interval_sums(option.sync_s[None, :], i, j)[0]
     if option.overlap is not None:
         sync -= option.overlap.hidden_s(*_interval_sums(np.array([option.overlap.reduce_s, option.overlap.backward_s]), i, j))
     once = _interval_sums(option.static_bytes, i, j) + _interval_maxima(option.transient_bytes, i, j)
-    for tie in ties:
-        once = once - tie.static_bytes * ((i <= tie.first) & (tie.second < j))
+    for tie, saved in zip(ties, option.saved_bytes(ties), strict=True):
+        once = once - saved * ((i <= tie.first) & (tie.second < j))
     inflight = _interval_sums(option.inflight_bytes, i, j)
     if option.output_bytes is not None:
         inflight = inflight + option.output_bytes[:, j] * (j < option.boundary_s.size - 1)

@@ -3,7 +3,10 @@
 The solver counts devices by group; here they become ranks. Replicas of a stage share a node wherever they fit into one,
 because the option was priced so, and stages that follow each other share nodes where there is a choice. Parts are placed in
 decreasing size, whole nodes first, then each where it leaves the least room: for sizes that are powers of two in
-nodes of a power of two this never splits a part that could have stayed together.
+nodes of a power of two this never splits a part that could have stayed together. A replica of several devices never leaves its
+node: where that order leaves no node for one, the largest replicas are placed first. There are candidates for which even that
+fails, of tensor degrees that do not divide each other: those stand for no plan. What a replica of joined parts has in one group
+is placed as a replica of so many devices.
 """
 
 from __future__ import annotations
@@ -13,16 +16,18 @@ from dataclasses import dataclass, field
 
 from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster
-from autopart.planner.price import Index
-from autopart.planner.problem import Candidate, Option, Part, Problem
+from autopart.planner.meshes import Index, own_layouts
+from autopart.planner.problem import Candidate, Option, Part, Problem, columns_of, replicas_of
 from autopart.plans import ClusterRef, Plan, Schedule, Stage
 
 
-def decode(candidate: Candidate, problem: Problem, index: Index) -> Plan:
-    """The plan that a candidate stands for; the same candidate always gives the same ranks."""
+def decode(candidate: Candidate, problem: Problem, index: Index) -> Plan | None:
+    """The plan that a candidate stands for; the same candidate always gives the same ranks. None where nodes can't hold it."""
     setting = problem.settings[candidate.setting]
     options = [setting.options[choice.option] for choice in candidate.choices]
     ranks = place([option.parts for option in options], index.cluster)
+    if ranks is None:
+        return None
     stages = tuple(
         _stage(number, index.blocks, choice.start, choice.stop, option, ranks[number])
         for number, (choice, option) in enumerate(zip(candidate.choices, options, strict=True))
@@ -45,20 +50,45 @@ def build_plan(index: Index, schedule: Schedule, stages: tuple[Stage, ...]) -> P
 
 
 def _stage(number: int, blocks: Blocks, start: int, stop: int, option: Option, ranks: tuple[int, ...]) -> Stage:
-    shares = tuple(samples for part in option.parts for samples in part.samples)
-    names = tuple(block.name for block in blocks.blocks[start:stop])
-    return Stage(number, names, ranks, shares, data=len(ranks), recompute=option.recompute)
+    shares, weights = replicas_of(option.parts), tuple(weight for part in option.parts for weight in part.weights)
+    return Stage(
+        index=number,
+        blocks=tuple(block.name for block in blocks.blocks[start:stop]),
+        ranks=ranks,
+        shares=shares,
+        data=len(shares),
+        tensor=columns_of(option.parts),
+        zero=option.zero,
+        recompute=option.recompute,
+        layouts=own_layouts(option.layouts, blocks, start, stop),
+        tensor_shares=weights if len(set(weights)) > 1 else (),
+    )
 
 
-def place(stages: Sequence[tuple[Part, ...]], cluster: Cluster) -> tuple[tuple[int, ...], ...]:
-    """Ranks of each stage, in the order of its parts' samples (ascending: parts are in the order of their groups)."""
+def place(stages: Sequence[tuple[Part, ...]], cluster: Cluster) -> tuple[tuple[int, ...], ...] | None:
+    """Ranks of each stage, row major, in the order of its parts' samples (ascending: parts are in the order of their groups);
+    of joined parts replica by replica, their columns in the order of the parts. None where a group's nodes have no place for a
+    replica.
+    """
     assert all(list(parts) == sorted(parts, key=lambda part: part.group) for parts in stages), "parts are not in group order"
-    ranks: list[tuple[int, ...]] = [() for _ in stages]
+    ranks: list[list[tuple[int, ...]]] = [[] for _ in stages]
     for group in range(len(cluster.groups)):
-        wanted = {number: part.devices for number, parts in enumerate(stages) for part in parts if part.group == group}
-        for number, found in _place_group(wanted, _nodes(cluster, group)).items():
-            ranks[number] += found
-    return tuple(ranks)
+        wanted = {number: part for number, parts in enumerate(stages) for part in parts if part.group == group}
+        placed = _place_group(wanted, _nodes(cluster, group))
+        if placed is None:
+            return None
+        for number, found in placed.items():
+            ranks[number].append(found)
+    return tuple(_row_major(parts, own) for parts, own in zip(stages, ranks, strict=True))
+
+
+def _row_major(parts: Sequence[Part], ranks: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Of each part's ranks, those of the whole stage."""
+    if not parts[0].weights:
+        return tuple(rank for own in ranks for rank in own)
+    of_each = [(own, part.tensor) for own, part in zip(ranks, parts, strict=True)]
+    replicas = range(len(parts[0].samples))
+    return tuple(rank for replica in replicas for own, n in of_each for rank in own[replica * n : (replica + 1) * n])
 
 
 def _nodes(cluster: Cluster, group: int) -> dict[int, list[int]]:
@@ -86,28 +116,37 @@ class _Packing:
         return min((abs(stage - other) for other, nodes in self.taken.items() if node in nodes), default=1 << 30)
 
 
-def _place_group(wanted: Mapping[int, int], nodes: Mapping[int, Sequence[int]]) -> dict[int, tuple[int, ...]]:
+def _place_group(wanted: Mapping[int, Part], nodes: Mapping[int, Sequence[int]]) -> dict[int, tuple[int, ...]] | None:
     """Ranks by stage within one group of equal nodes."""
-    packing = _Packing({node: len(ranks) for node, ranks in nodes.items()})
-    for stage, devices in sorted(wanted.items(), key=lambda item: (-item[1], item[0])):
-        _pack(packing, stage, devices, max(len(ranks) for ranks in nodes.values()))
-    return _ranks(packing, nodes)
+    by_size = sorted(wanted, key=lambda stage: (-wanted[stage].devices, stage))
+    for order in (by_size, sorted(by_size, key=lambda stage: -wanted[stage].tensor)):
+        packing = _Packing({node: len(ranks) for node, ranks in nodes.items()})
+        node_size = max(len(ranks) for ranks in nodes.values())
+        if all(_pack(packing, stage, wanted[stage], node_size) for stage in order):
+            return _ranks(packing, nodes)
+    return None
 
 
-def _pack(packing: _Packing, stage: int, devices: int, node_size: int) -> None:
-    """Whole nodes, then the node that fits the rest best, else the freest ones."""
-    assert devices <= sum(packing.free.values()), f"stage {stage} wants {devices} devices of {sum(packing.free.values())}"
-    while devices >= node_size and node_size in packing.free.values():
-        packing.take(stage, min(node for node, free in packing.free.items() if free == node_size), node_size)
-        devices -= node_size
-    while devices:
-        fits = [node for node, free in packing.free.items() if free >= devices]
+def _pack(packing: _Packing, stage: int, part: Part, node_size: int) -> bool:
+    """Whole nodes, then the node that fits the rest best, else the freest ones; False where a replica finds no node."""
+    tensor, left = part.tensor, len(part.samples)
+    assert part.devices <= sum(packing.free.values()), f"stage {stage} wants more devices than are left"
+    most = node_size // tensor
+    while most and left >= most and node_size in packing.free.values():
+        packing.take(stage, min(node for node, free in packing.free.items() if free == node_size), most * tensor)
+        left -= most
+    while left:
+        fits = [node for node, free in packing.free.items() if free >= left * tensor]
         if fits:
-            packing.take(stage, min(fits, key=lambda n: (packing.free[n], packing.distance(stage, n), n)), devices)
-            return
+            packing.take(stage, min(fits, key=lambda n: (packing.free[n], packing.distance(stage, n), n)), left * tensor)
+            return True
         freest = min(packing.free, key=lambda n: (-packing.free[n], packing.distance(stage, n), n))
-        devices -= packing.free[freest]
-        packing.take(stage, freest, packing.free[freest])
+        replicas = packing.free[freest] // tensor
+        if not replicas:
+            return False
+        left -= replicas
+        packing.take(stage, freest, replicas * tensor)
+    return True
 
 
 def _ranks(packing: _Packing, nodes: Mapping[int, Sequence[int]]) -> dict[int, tuple[int, ...]]:

@@ -12,7 +12,8 @@ from autopart.cluster.cluster import Cluster, Group
 from autopart.cluster.units import format_bytes
 from autopart.errors import Infeasible
 from autopart.planner.choose import Solve, best_candidates
-from autopart.planner.price import Index, make_index, price, propose
+from autopart.planner.meshes import Index, make_index
+from autopart.planner.price import price, propose
 from autopart.planner.strategies import Pins
 from autopart.plans import Settings
 from cost_models.memory import OPTIMIZER_STATES, usable_bytes
@@ -41,8 +42,8 @@ def reason(index: Index) -> str:
     needs = table.static + kept.inflight + kept.transient + kept.output[1:]
     block, most = int(needs.argmax()), usable_bytes(largest)
     what = (
-        f"block {index.blocks.blocks[block].name} alone needs {format_bytes(float(needs[block]))} for one sample, of which "
-        f"{format_bytes(float(table.static[block]))} are parameters and their state"
+        f"block {index.blocks.blocks[block].name} alone needs {format_bytes(float(needs[block]))} on one device for one sample, "
+        f"of which {format_bytes(float(table.static[block]))} are parameters and their state"
     )
     has = f"the largest device ({largest.name}) has {format_bytes(most)} to use"
     if needs[block] > most:
@@ -80,8 +81,15 @@ Helps = Callable[..., bool]
 
 def _without_pins(index: Index, pins: Pins, helps: Helps) -> str:
     """The first single pin whose release helps."""
-    for name in ("stages", "data", "microbatches"):
-        if getattr(pins, name) is not None and helps(index, replace(pins, **{name: None})):
+    without = {
+        "stages": replace(pins, stages=None),
+        "data": replace(pins, data=None),
+        "microbatches": replace(pins, microbatches=None),
+        "tensor": replace(pins, tensor=None),
+        "zero": replace(pins, zero=None),
+    }
+    for name, changed in without.items():
+        if changed != pins and helps(index, changed):
             return f"leave out --{name} {getattr(pins, name)}"
     return ""
 
@@ -139,6 +147,7 @@ def _with(
         batch_size or index.batch_size,
         settings or index.settings,
         index.model,
+        index.layouts,
     )
 
 

@@ -40,7 +40,8 @@ def stage_time_s(option: Option, start: int, stop: int, blocks: int) -> float:
     slowest = max(sum(float(s) for s in row[start:stop]) for row in option.time_s)
     entry = float(option.boundary_s[start]) if start > 0 else 0.0
     leave = float(option.boundary_s[stop]) if stop < blocks else 0.0
-    return slowest + entry + leave
+    hand_on = 0.0 if option.end_s is None else float(option.end_s[stop])
+    return slowest + entry + leave + hand_on
 
 
 def stage_sync_s(option: Option, start: int, stop: int) -> float:
@@ -58,7 +59,8 @@ def stage_sync_s(option: Option, start: int, stop: int) -> float:
 def fits(option: Option, start: int, stop: int, position: int, setting: Setting, ties: tuple[Tie, ...]) -> bool:
     """Whether a stage's memory suffices at a position counted from the end, 1 for the last."""
     inflight = setting.microbatches if setting.schedule == "gpipe" else min(setting.microbatches, position)
-    shared = sum(tie.static_bytes for tie in ties if start <= tie.first and tie.second < stop)
+    saved = [tie.static_bytes for tie in ties] if option.tied_bytes is None else option.tied_bytes
+    shared = sum(nbytes for tie, nbytes in zip(ties, saved, strict=True) if start <= tie.first and tie.second < stop)
     for part in range(len(option.capacity_bytes)):
         static = sum(float(b) for b in option.static_bytes[part][start:stop]) - shared
         kept = sum(float(b) for b in option.inflight_bytes[part][start:stop])

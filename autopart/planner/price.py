@@ -2,99 +2,90 @@
 
 A stage of blocks [i, j) on the devices of an option costs, by microbatch,
 
-    t = max over parts of sum of (forward + backward [+ forward again]) + boundary(i) + boundary(j)
+    t = max over parts of sum of (forward + backward [+ forward again]) + boundary(i) + boundary(j) + end(j)
 
 where each side of a boundary pays half of its own transfers, values forward and gradients back, and what a stage
-re-runs from inputs alone is spread over its two ends, half each. Once a step it costs
+re-runs from inputs alone is spread over its two ends, half each. On several columns a block's seconds are those of one column and
+of the collectives between them; ``end`` is bringing the values that the stage hands on into full form. Once a step it costs
 
-    g = all_reduce of its gradients over its replicas + the optimizer's update
+    g = sum of its gradients over its replicas + the optimizer's update
 
-less what of the all_reduce runs beside the last backward: it goes in buckets, and all but the last are hidden as far as the
-backward lasts (``Overlap``). The sum of a tied parameter's gradients over
-two stages is not in the formula (it depends on a pair of stages); the simulation has it.
-
-Memory counts, by device: parameters, gradients and optimizer state; what is saved between forward and backward, or each block's
-inputs under recomputation, and the stage's results; the largest block's working memory and one message each way over both
-its boundaries, values and gradients (the next microbatch's are received while this one runs). A second line of every part is
-the moment of the update, when no microbatch is in flight and the optimizer has its temporaries.
+less what of the sum runs beside the last backward: it goes in buckets, and all but the last are hidden as far as the
+backward lasts (``Overlap``). Parameters that are split over columns are summed column by column, all columns at once; the
+others over all ranks; what ZeRO makes of it is in ``pricing/zero``. Columns of joined parts differ: each part has the time and
+bytes of its own, and g is that of the part for which it is longest. The sum of a tied parameter's gradients over
+two stages is not in the formula (it depends on a pair of stages); the simulation has it. Bytes are in ``memory``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster, Group
-from autopart.planner.problem import Array, Choice, Option, Overlap, Part, Problem, Setting, Tie
-from autopart.planner.strategies import Parts, Pins, Pool, SettingSketch, enumerate_settings
-from autopart.plans import ModelRef, Settings
-from autopart.pricing.network import boundary_s, counted_topology
-from autopart.pricing.table import BlockTable
+from autopart.planner.memory import holds_model, part_memory, price_ties, sharers, tied_bytes, updated
+from autopart.planner.meshes import Index, Mesh
+from autopart.planner.problem import Array, Choice, Option, Overlap, Part, Problem, Setting, columns_of, replicas_of
+from autopart.planner.shares import Parts, Pool
+from autopart.planner.strategies import OptionSketch, Pins, SettingSketch, enumerate_settings
+from autopart.pricing import zero
+from autopart.pricing.network import boundary_s, counted_topology, side_by_side, tensor_topology
 from autopart.program.reductions import BUCKET_BYTES
-from cost_models.collective import all_reduce_s
-from cost_models.memory import usable_bytes
-
-
-@dataclass(frozen=True, eq=False)
-class Index:
-    """The way back from a problem: what its numbers were made of."""
-
-    table: BlockTable
-    cluster: Cluster
-    model: ModelRef
-    settings: Settings
-
-    @property
-    def blocks(self) -> Blocks:
-        return self.table.blocks
-
-    @property
-    def batch_size(self) -> int:
-        return self.table.batch_size
-
-
-def make_index(blocks: Blocks, cluster: Cluster, batch_size: int, settings: Settings, model: ModelRef) -> Index:
-    """What is to be planned, with a fresh table of prices."""
-    return Index(BlockTable(blocks, settings.precision, settings.optimizer, batch_size), cluster, model, settings)
+from cost_models.collective import Topology
+from cost_models.memory import PRECISIONS, usable_bytes
 
 
 def price(index: Index, sketches: Iterable[SettingSketch], stages: int | None = None) -> Problem:
     """The problem of choosing among these options."""
+    settings = tuple(sketches)
     return Problem(
-        kinds=tuple(block.kind for block in index.blocks.blocks),
+        kinds=_kinds(index, settings),
         devices=tuple(group.devices for group in index.cluster.groups),
-        settings=tuple(_setting(index, sketch) for sketch in sketches),
+        settings=tuple(_setting(index, sketch) for sketch in settings),
         ties=price_ties(index.table),
         stages=stages,
     )
 
 
+def _kinds(index: Index, settings: Sequence[SettingSketch]) -> tuple[int, ...]:
+    """Blocks are of one kind where they are on every mesh: what is read otherwise than it is made may differ."""
+    wanted = {tuple(replace(part, samples=()) for part in option.parts) for each in settings for option in each.options}
+    meshes = dict.fromkeys(mesh for parts in wanted for mesh in index.meshes_of(parts))
+    tables = [index.table, *(each.table for mesh in meshes for each in (mesh, *mesh.columns.values()))]
+    found: dict[tuple[int, ...], int] = {}
+    columns = zip(*([block.kind for block in table.blocks.blocks] for table in tables), strict=True)
+    return tuple(found.setdefault(column, len(found)) for column in columns)
+
+
 def _setting(index: Index, sketch: SettingSketch) -> Setting:
-    options = tuple(price_option(index.table, index.cluster, option.parts, option.recompute) for option in sketch.options)
+    options = tuple(priced for option in sketch.options for priced in _priced(index, option))
     return Setting(sketch.schedule, sketch.microbatches, options)
 
 
-def price_ties(table: BlockTable) -> tuple[Tie, ...]:
-    """Static bytes that a stage saves where it holds two blocks with a parameter in common."""
-    return tuple(Tie(first, second, static) for first, second, static in table.ties)
+def _priced(index: Index, sketch: OptionSketch) -> Iterator[Option]:
+    """The sketch on every mesh that its groups have."""
+    for mesh in index.meshes_of(sketch.parts):
+        yield price_option(mesh, index.cluster, sketch.parts, sketch.recompute, sketch.zero)
 
 
 def propose(index: Index, pins: Pins | None = None, schedule: str = "1f1b") -> tuple[SettingSketch, ...]:
     """The settings and options to choose from, for this model on this cluster."""
-    table, cluster, ties = index.table, index.cluster, price_ties(index.table)
+    ties = price_ties(index.table)
 
     def roomy(parts: Parts, microbatches: int) -> bool:
-        in_flight = microbatches if schedule == "gpipe" else min(microbatches, table.count)
-        return holds_model(price_option(table, cluster, parts, recompute=False), in_flight, ties)
+        in_flight = microbatches if schedule == "gpipe" else min(microbatches, index.table.count)
+        return all(holds_model(option, in_flight, ties) for option in _priced(index, OptionSketch(parts, recompute=False)))
 
     sharded = index.blocks.sharded
     return enumerate_settings(
         pools(index),
         index.batch_size,
         roomy=roomy,
+        splits=lambda group, tensor: bool(index.meshes(group, tensor)),
+        joins=lambda parts: bool(index.meshes_of(parts)),
         one_microbatch=bool(sharded.mixing),
         one_replica=all(source.batch_dim is None for source in sharded.graph.inputs),
         pins=pins,
@@ -117,22 +108,22 @@ def _line(index: Index, group: Group) -> tuple[float, float]:
     return max(0.0, one_s - slope), slope
 
 
-def price_option(table: BlockTable, cluster: Cluster, parts: Parts, recompute: bool) -> Option:
-    """What a stage costs on these parts, block by block."""
-    usage = [0] * len(cluster.groups)
-    for part in parts:
-        usage[part.group] += part.devices
-    share_s = max(table.shared_s(cluster.groups[p.group].device, max(p.samples)) for p in parts)
-    time, memory = _times(table, cluster, parts, recompute), [_memory(table, cluster, part, recompute) for part in parts]
+def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, level: int = 0) -> Option:
+    """What a stage costs on these parts, block by block; ``level`` is of ZeRO."""
+    assert all((columns_of(parts) if part.weights else part.tensor) == mesh.tensor for part in parts), "parts and mesh differ"
+    share_s = max(mesh.table.shared_s(cluster.groups[p.group].device, max(p.samples)) for p in parts)
+    time = np.array([_time(mesh.of(part), cluster, part, parts, recompute, level) for part in parts])
     time[:, [0, -1]] += share_s / 2 if time.shape[1] > 1 else share_s
-    sync_s, overlap = _sync(table, cluster, parts)
+    sync_s, overlap = _sync(mesh, cluster, parts, level)
+    columns = [(mesh.of(part), part) for part in parts]
+    memory = [part_memory(own, cluster, part, recompute, level, sharers(own, parts)) for own, part in columns]
     capacity, static, inflight, transient, output = (np.concatenate(rows) for rows in zip(*memory, strict=True))
     return Option(
         parts=parts,
         recompute=recompute,
-        usage=tuple(usage),
+        usage=_usage(cluster, parts),
         time_s=np.repeat(time, 2, axis=0),
-        boundary_s=_boundary(table, cluster, parts, share_s),
+        boundary_s=_boundary(mesh, cluster, parts, share_s),
         sync_s=sync_s,
         capacity_bytes=capacity,
         static_bytes=static,
@@ -140,45 +131,78 @@ def price_option(table: BlockTable, cluster: Cluster, parts: Parts, recompute: b
         transient_bytes=transient,
         output_bytes=output,
         overlap=overlap,
+        end_s=_ends(mesh, cluster, parts),
+        tied_bytes=tied_bytes(mesh, level, parts),
+        zero=level,
+        layouts=mesh.layouts,
     )
 
 
-def _times(table: BlockTable, cluster: Cluster, parts: Parts, recompute: bool) -> Array:
-    """[p, n] seconds of the busiest device of each part."""
-    seconds = [table.seconds(cluster.groups[part.group].device, max(part.samples)) for part in parts]
-    mixing_s = table.collectives_s(max(max(p.samples) for p in parts), counted_topology(cluster, _counts(parts)))
-    if recompute:
-        return np.array([s.total + s.forward + 1.5 * mixing_s for s in seconds])
-    return np.array([s.total + mixing_s for s in seconds])
-
-
-def _counts(parts: Parts) -> dict[int, int]:
-    return {part.group: part.devices for part in parts}
-
-
-def _memory(table: BlockTable, cluster: Cluster, part: Part, recompute: bool) -> tuple[Array, ...]:
-    """Capacity [2], then static, in flight, transient [2, n] and results [2, n + 1] of a part: in a step, and at the update."""
-    device, rows = cluster.groups[part.group].device, max(part.samples)
-    kept, shared, cut = table.kept(device, rows, recompute), table.shared_bytes(rows), table.cut(rows)
-    messages = cut.values + cut.gradients
-    inflight, output = kept.inflight.copy(), kept.output.copy()
-    inflight[-1] += shared
-    output[1:-1] += shared
-    nothing = np.zeros_like(inflight)
-    return (
-        np.full(2, float(usable_bytes(device))),
-        np.array([table.static, table.static + table.update_transient(device, table.trained)]),
-        np.array([inflight, nothing]),
-        np.array([kept.transient + messages[:-1] + messages[1:], nothing]),
-        np.array([output, np.zeros_like(output)]),
-    )
-
-
-def _boundary(table: BlockTable, cluster: Cluster, parts: Parts, share_s: float) -> Array:
-    """[n + 1] half of this side's messages, values and gradients, and half of what the stage re-runs; 0 at both ends."""
-    found = np.zeros(len(table.blocks.blocks) + 1)
+def _usage(cluster: Cluster, parts: Parts) -> tuple[int, ...]:
+    """Devices by group. Of a node that a replica's columns don't divide, a replica uses up its part of the remainder too."""
+    usage = [0] * len(cluster.groups)
     for part in parts:
-        cut = table.cut(max(part.samples))
+        node_size = cluster.groups[part.group].devices_per_node
+        usage[part.group] += len(part.samples) * max(part.tensor, node_size // max(1, node_size // part.tensor))
+    return tuple(usage)
+
+
+def _time(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, recompute: bool, level: int) -> Array:
+    """[n] seconds of a part's busiest device; ``mesh`` is that of its columns."""
+    rows = max(part.samples)
+    replicas, _ = _topologies(mesh, cluster, part, parts)
+    mixing_s = mesh.table.collectives_s(max(replicas_of(parts)), replicas)
+    ways = [mesh.table.seconds(cluster.groups[part.group].device, rows)]
+    if mesh.tensor > 1:
+        ways.append(mesh.table.tensor_seconds(rows, _between_columns(cluster, part, parts)))
+    once = sum(way.total for way in ways) + mixing_s
+    again = sum(way.forward for way in ways) + 0.5 * mixing_s if recompute else 0.0
+    found: Array = once + again + _zero_s(mesh, cluster, part, parts, level)
+    return found
+
+
+def _between_columns(cluster: Cluster, part: Part, parts: Parts) -> Topology:
+    """Of the columns of a replica of this part."""
+    if part.weights:
+        return counted_topology(cluster, {each.group: each.tensor for each in parts})
+    return tensor_topology(cluster, part.group, part.tensor)
+
+
+def _ends(mesh: Mesh, cluster: Cluster, parts: Parts) -> Array | None:
+    """[n + 1] seconds to bring what a stage hands on into full form; None where it is."""
+    if mesh.tensor == 1:
+        return None
+    asked = [(max(part.samples), _between_columns(cluster, part, parts)) for part in parts]
+    ends = [mesh.table.remembered(("ends", *each), partial(mesh.ends_s, *each)) for each in asked]
+    found: Array = np.max(ends, axis=0)
+    return found
+
+
+def _topologies(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts) -> tuple[Topology, Topology]:
+    """Of the replicas of a part's column while all columns do the same, and of all ranks: in the order of ``sharers``."""
+    if part.weights:
+        column = counted_topology(cluster, {part.group: len(part.samples)}, part.tensor)
+        return side_by_side(column, part.tensor), counted_topology(cluster, {each.group: each.devices for each in parts})
+    replicas = {each.group: len(each.samples) for each in parts}
+    column = side_by_side(counted_topology(cluster, replicas, mesh.tensor), mesh.tensor)
+    return column, counted_topology(cluster, replicas, mesh.tensor, columns=mesh.tensor)
+
+
+def _zero_s(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, level: int) -> Array:
+    """[n] seconds of a microbatch for parameters gathered and gradients shared out."""
+    found = np.zeros(mesh.table.count)
+    summed = zip(sharers(mesh, parts), _topologies(mesh, cluster, part, parts), strict=True)
+    for (trained, _), together in summed if level else ():
+        of = {n: sum(zero.microbatch_s(level, n, together, mesh.table.precision)) for n in set(trained.tolist())}
+        found += np.array([of[n] for n in trained.tolist()])
+    return found
+
+
+def _boundary(mesh: Mesh, cluster: Cluster, parts: Parts, share_s: float) -> Array:
+    """[n + 1] half of this side's messages, values and gradients, and half of what the stage re-runs; 0 at both ends."""
+    found = np.zeros(mesh.table.count + 1)
+    for part in parts:
+        cut = mesh.of(part).table.cut(max(part.samples))
         ways = [boundary_s(cluster, part.group, part.devices, nbytes) for nbytes in (cut.values, cut.gradients)]
         found = np.maximum(found, sum(ways) / 2)
     found += share_s / 2
@@ -186,26 +210,36 @@ def _boundary(table: BlockTable, cluster: Cluster, parts: Parts, share_s: float)
     return found
 
 
-def _sync(table: BlockTable, cluster: Cluster, parts: Parts) -> tuple[Array, Overlap | None]:
+def _sync(mesh: Mesh, cluster: Cluster, parts: Parts, level: int) -> tuple[Array, Overlap | None]:
     """Each block's part, by bytes, of reducing and updating the whole model, latencies included; and what backward hides."""
-    update_s = max(table.update_s(cluster.groups[part.group].device, float(table.trained.sum())) for part in parts)
-    part_of = table.trained / max(float(table.trained.sum()), 1.0)
-    nbytes = float(table.gradient_bytes.sum())
-    reduce_s = all_reduce_s(nbytes, counted_topology(cluster, _counts(parts)))
-    if reduce_s == 0.0:
-        return update_s * part_of, None
-    backwards = [table.seconds(cluster.groups[part.group].device, max(part.samples)).backward for part in parts]
+    each = [_part_sync(mesh.of(part), cluster, part, parts, level) for part in parts]
+    after_s, reduce_s, nbytes = max(each, key=lambda found: float((found[0] + found[1]).sum()))
+    if not nbytes:
+        return after_s, None
+    backwards = [mesh.of(p).table.seconds(cluster.groups[p.group].device, max(p.samples)).backward for p in parts]
     shortest = min(backwards, key=lambda seconds: float(seconds.sum()))
-    return (reduce_s + update_s) * part_of, Overlap(reduce_s * part_of, shortest, reduce_s * min(1.0, BUCKET_BYTES / nbytes))
+    return reduce_s + after_s, Overlap(reduce_s, shortest, float(reduce_s.sum()) * min(1.0, BUCKET_BYTES / nbytes))
 
 
-def holds_model(option: Option, in_flight: int, ties: Sequence[Tie]) -> bool:
-    """Whether every stage of any plan fits on the option: the whole model does, with so many microbatches in flight."""
-    shared = sum(tie.static_bytes for tie in ties)
-    assert option.output_bytes is not None, "an option priced here says what a stage keeps of its results"
-    kept = option.inflight_bytes.sum(axis=1) + option.output_bytes.max(axis=1)
-    needed = option.static_bytes.sum(axis=1) - shared + in_flight * kept + option.transient_bytes.max(axis=1)
-    return bool((needed <= option.capacity_bytes).all())
+def _part_sync(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, level: int) -> tuple[Array, Array, float]:
+    """[n] seconds of a part's devices after the sum, [n] of the sum, and its bytes."""
+    table, held = mesh.table, sharers(mesh, parts)
+    mine = updated(level, held)
+    after_s = table.update_s(cluster.groups[part.group].device, float(mine.sum())) * _parts_of(mine)
+    reduce_s, nbytes = np.zeros(table.count), 0.0
+    for (trained, _), together in zip(held, _topologies(mesh, cluster, part, parts), strict=True):
+        total = float(trained.sum())
+        once_s = zero.sum_s(level, total, together, table.precision)
+        reduce_s = reduce_s + once_s * _parts_of(trained)
+        after_s = after_s + zero.spread_s(level, total, together, table.precision) * _parts_of(trained)
+        nbytes += total * PRECISIONS[table.precision].gradient_bytes * (once_s > 0)
+    return after_s, reduce_s, nbytes
+
+
+def _parts_of(each: Array) -> Array:
+    """What each is of their sum."""
+    found: Array = each / max(float(each.sum()), 1.0)
+    return found
 
 
 def formula_s(options: Sequence[Option], choices: Sequence[Choice], microbatches: int) -> float:
@@ -213,6 +247,7 @@ def formula_s(options: Sequence[Option], choices: Sequence[Choice], microbatches
     times, syncs = [], []
     for option, choice in zip(options, choices, strict=True):
         inside = float(option.time_s[:, choice.start : choice.stop].sum(axis=1).max())
-        times.append(inside + float(option.boundary_s[choice.start] + option.boundary_s[choice.stop]))
+        ends = float(option.boundary_s[choice.start] + option.boundary_s[choice.stop]) + option.hand_on_s(choice.stop)
+        times.append(inside + ends)
         syncs.append(option.exposed_s(choice.start, choice.stop))
     return sum(times) + (microbatches - 1) * max(times) + max(syncs)

@@ -1,13 +1,14 @@
 """The planner's problem: numbers only, no torch, no solver.
 
 A chain of n blocks is cut into consecutive intervals [i, j); each becomes a stage under one *option*: which devices, how
-many samples each, recomputation or not. Everything that an option costs is a sum over its blocks, so that prefix
-sums price any interval.
+many samples each, split inside ops or not, recomputation or not. Everything that an option costs is a sum over its blocks, so
+that prefix sums price any interval.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,31 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Equal devices of one group, as replicas: ``samples[i]`` of every microbatch for the i-th device."""
+    """Equal devices of one group: replicas of ``tensor`` devices each, all of a replica in one node. ``samples[i]`` of every
+    microbatch for the i-th replica.
+
+    Parts with ``weights`` are *joined*: the columns of one replica are spread over all of them, ``tensor`` of them are here, by
+    these weights. Each then has all the replicas and all the samples.
+    """
 
     group: int
     samples: tuple[int, ...]
+    tensor: int = 1
+    weights: tuple[int, ...] = ()
 
     @property
     def devices(self) -> int:
-        return len(self.samples)
+        return len(self.samples) * self.tensor
+
+
+def replicas_of(parts: Sequence[Part]) -> tuple[int, ...]:
+    """Samples of every replica."""
+    return parts[0].samples if parts[0].weights else tuple(samples for part in parts for samples in part.samples)
+
+
+def columns_of(parts: Sequence[Part]) -> int:
+    """Of every replica."""
+    return sum(part.tensor for part in parts) if parts[0].weights else parts[0].tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +64,8 @@ class Overlap:
 
 @dataclass(frozen=True, eq=False)
 class Option:
-    """One way to run a stage, whatever blocks it holds, at a fixed number of microbatches.
+    """One way to run a stage, whatever blocks it holds, at a fixed number of microbatches. All its parts have one tensor degree,
+    or all are joined; ``zero`` and ``layouts`` are for the plan, what they cost is in the numbers.
 
     n blocks; p lines, one for each part or more (a part may have several lines of memory, for different moments of a step).
     Seconds per microbatch, on the busiest device of each part; bytes per device, the fullest of each part.
@@ -64,6 +83,18 @@ class Option:
     transient_bytes: Array  # [p, n] needed only while the block runs: the largest counts, once
     output_bytes: Array | None = None  # [p, n + 1] a stage [i, j) keeps [:, j] more for every microbatch in flight; 0 at n
     overlap: Overlap | None = None  # None: nothing of sync_s is hidden
+    end_s: Array | None = None  # [n + 1] a stage [i, j) pays [j] more: what it hands on is brought together from its columns
+    tied_bytes: tuple[float, ...] | None = None  # what holding both ends of a tie saves here, by tie; None: as the ties say
+    zero: int = 0
+    layouts: Mapping[str, str] = field(default_factory=dict)
+
+    def hand_on_s(self, stop: int) -> float:
+        """What a stage that ends at ``stop`` pays for it beside the message."""
+        return float(self.end_s[stop]) if self.end_s is not None else 0.0
+
+    def saved_bytes(self, ties: Sequence[Tie]) -> tuple[float, ...]:
+        """Static bytes that a stage on these devices saves where it holds both blocks of a tie."""
+        return tuple(tie.static_bytes for tie in ties) if self.tied_bytes is None else self.tied_bytes
 
     def exposed_s(self, start: int, stop: int) -> float:
         """What is left of the reduction and update of a stage [start, stop) after the last backward: its g."""

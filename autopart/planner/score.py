@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from autopart.planner.price import Index, formula_s, price_option
+from autopart.planner.meshes import Index
+from autopart.planner.price import formula_s, price_option
 from autopart.planner.problem import Choice, Part
 from autopart.plans import Estimate, Plan, Stage
 from autopart.pricing.costs import StageCosts
@@ -46,13 +47,14 @@ class Score:
 
 def score(plan: Plan, index: Index) -> Score:
     """Lower and simulate a plan that fits its model and cluster (``program.check``)."""
-    costs = stage_costs(index.table, plan, index.cluster)
+    local, tables = index.tables_of(plan)
+    costs = stage_costs(tables, local.plan, index.cluster, local.shards)
     fewer = _enough(plan)
-    program = lower(index.blocks, _with_microbatches(plan, fewer))
+    program = lower(local.blocks, _with_microbatches(local.plan, fewer), local.shards)
     timeline = simulate(program, costs, index.cluster)
     if fewer == plan.schedule.microbatches:
         return Score(plan, program, costs, timeline, timeline.step_s, timeline.breakdown)
-    base = lower(index.blocks, _with_microbatches(plan, fewer - fewer // 4))
+    base = lower(local.blocks, _with_microbatches(local.plan, fewer - fewer // 4), local.shards)
     step_s, breakdown = _continued(timeline, simulate(base, costs, index.cluster), plan.schedule.microbatches, fewer)
     return Score(plan, program, costs, timeline, step_s, breakdown)
 
@@ -83,17 +85,34 @@ def _continued(longer: Timeline, shorter: Timeline, microbatches: int, fewer: in
 
 def formula_step(plan: Plan, index: Index) -> float:
     """The planner's formula for a plan, whoever made it: by counts of devices in groups, as the planner prices options."""
-    options = [price_option(index.table, index.cluster, parts_of(stage, index), stage.recompute) for stage in plan.stages]
+    options = [
+        price_option(index.mesh_of(stage), index.cluster, parts_of(stage, index), stage.recompute, stage.zero)
+        for stage in plan.stages
+    ]
     choices = [Choice(*interval(index.table, stage), option) for option, stage in enumerate(plan.stages)]
     return formula_s(options, choices, plan.schedule.microbatches)
 
 
 def parts_of(stage: Stage, index: Index) -> tuple[Part, ...]:
-    """The stage's ranks by group."""
+    """The stage's replicas by group; joined where all have their columns in several groups in one way. Of other stages a replica
+    with columns in several groups counts in each: the slowest of them sets its pace.
+    """
+    teams = {tuple(index.cluster.ranks[rank].group for rank in stage.replica(n)) for n in range(stage.data)}
+    team = min(teams)
+    if len(teams) == 1 and len(set(team)) > 1:
+        return _joined(stage, team)
     rows: dict[int, list[int]] = {}
-    for rank, share in zip(stage.ranks, stage.shares, strict=True):
-        rows.setdefault(index.cluster.ranks[rank].group, []).append(share)
-    return tuple(Part(group, tuple(rows[group])) for group in sorted(rows))
+    for replica, share in enumerate(stage.shares):
+        for group in {index.cluster.ranks[rank].group for rank in stage.replica(replica)}:
+            rows.setdefault(group, []).append(share)
+    return tuple(Part(group, tuple(rows[group]), stage.tensor) for group in sorted(rows))
+
+
+def _joined(stage: Stage, team: tuple[int, ...]) -> tuple[Part, ...]:
+    """Of replicas whose columns are in these groups."""
+    weights = stage.tensor_shares or (1,) * stage.tensor
+    of = {group: tuple(w for other, w in zip(team, weights, strict=True) if other == group) for group in sorted(set(team))}
+    return tuple(Part(group, stage.shares, len(own), own) for group, own in of.items())
 
 
 def estimate(scored: Score, index: Index, lower_bound_s: float = math.nan) -> Estimate:
@@ -114,7 +133,8 @@ def schedule_bound_s(program: Program, costs: StageCosts, microbatches: int) -> 
     """No execution of the schedule is faster: max over stages of (time of the stages before it + M x its own).
 
     Before a stage's first forward the stages whose values it reads must have run one, and after its last backward
-    they run theirs; of several replicas the fastest counts. Messages and gradient sums are not counted.
+    they run theirs; of several replicas the fastest counts. Messages and gradient sums are not counted, but for collectives
+    between columns, for which everybody waits.
     """
     before_s = {False: [0.0] * len(program.stages), True: [0.0] * len(program.stages)}
     for transfer in sorted(program.transfers, key=lambda transfer: transfer.target):
@@ -132,4 +152,4 @@ def schedule_bound_s(program: Program, costs: StageCosts, microbatches: int) -> 
 
 def _rank_s(costs: StageCosts, stage: int, rank: int, backward: bool) -> float:
     own = costs.of[stage, rank]
-    return own.backward_s if backward else own.forward_s
+    return (own.backward_s if backward else own.forward_s) - own.beside_s[backward]

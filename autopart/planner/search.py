@@ -363,7 +363,8 @@ def _step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> floa
         option = chosen.options[c.option]
         entry = float(option.boundary_s[c.start]) if c.start > 0 else 0.0
         leave = float(option.boundary_s[c.stop]) if c.stop < problem.blocks else 0.0
-        times.append(float(option.time_s[:, c.start : c.stop].sum(axis=1).max()) + entry + leave)
+        inside = float(option.time_s[:, c.start : c.stop].sum(axis=1).max())
+        times.append(inside + entry + leave + option.hand_on_s(c.stop))
         syncs.append(option.exposed_s(c.start, c.stop))
     return sum(times) + (chosen.microbatches - 1) * max(times) + max(syncs)
 

@@ -1,4 +1,5 @@
-"""Which settings and options the planner chooses from: numbers of microbatches, device counts, shares, recomputation.
+"""Which settings and options the planner chooses from: numbers of microbatches, device counts, shares, recomputation,
+tensor degrees, ZeRO.
 
 What is left out, because the lower bound of a solution speaks of these options only:
 
@@ -12,45 +13,46 @@ What is left out, because the lower bound of a solution speaks of these options 
   any stage of it and are not listed.
 * Where there would be more than ``OPTIONS``: shares towards memory, then stages of several groups with unlike counts, then of
   several groups with less than all their devices.
+* Replicas of several devices (a *team*: its columns share out the insides of ops) over several nodes, but for those of two groups
+  that ``joined`` names; teams of other sizes than
+  powers of two and what divides a node; stages of unlike teams, of teams of three groups or more, or of two groups other than in
+  equal numbers or with all that they have; beyond ``EVERY_COUNT`` teams of a group the numbers that are left out for devices.
+  Where teams leave a remainder of a node, each counts with its part of that.
+* ZeRO where an option holds the whole model without it, and together with shares towards memory. Level 1 where there is one
+  microbatch: level 2 then costs the same.
+* Of these further ways all but the first ``FURTHER``, in the order of ``_further``.
 * Where the batch size has more than ``MICROBATCHES`` divisors: some of those in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations, product
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations, islice, product
 
-from autopart.planner.problem import Part
+from autopart.planner.joined import EVERY_COUNT, joined_parts
+from autopart.planner.problem import replicas_of
+from autopart.planner.shares import Counts, Parts, Pool, fastest_parts, leaning_parts
 from autopart.plans import divisors
 
-EVERY_COUNT = 16
 SHARES = 4
 OPTIONS = 400
+FURTHER = 200
 MICROBATCHES = 20
-
-Parts = tuple[Part, ...]
-Counts = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """What enumeration needs of a group; a device takes ``fixed_s + rows * sample_s`` forward and backward through the model."""
-
-    devices: int
-    node_size: int
-    fixed_s: float
-    sample_s: float
-    memory_bytes: float
 
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """What a user fixed: the number of stages, of replicas of each stage, of microbatches."""
+    """What a user fixed: the number of stages, of replicas of each stage, of microbatches, of columns of each replica; the ZeRO
+    level of stages of several replicas; layouts by glob.
+    """
 
     stages: int | None = None
     data: int | None = None
     microbatches: int | None = None
+    tensor: int | None = None
+    zero: int | None = None
+    layouts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class OptionSketch:
 
     parts: Parts
     recompute: bool
+    zero: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +71,55 @@ class SettingSketch:
     options: tuple[OptionSketch, ...]
 
 
+def no_splits(_group: int, tensor: int) -> bool:
+    """No op is split."""
+    return tensor == 1
+
+
+def no_joins(_parts: Parts) -> bool:
+    """No op is split over columns of several groups."""
+    return False
+
+
 def enumerate_settings(
     pools: Sequence[Pool],
     batch_size: int,
     *,
     roomy: Callable[[Parts, int], bool],
+    splits: Callable[[int, int], bool] = no_splits,
+    joins: Callable[[Parts], bool] = no_joins,
     one_microbatch: bool = False,
     one_replica: bool = False,
     pins: Pins | None = None,
     schedule: str = "1f1b",
 ) -> tuple[SettingSketch, ...]:
-    """Every setting with its options. ``roomy(parts, M)`` says that the parts hold the whole model with M microbatches in flight.
+    """Every setting with its options. ``roomy(parts, M)`` says that the parts hold the whole model with M microbatches in flight,
+    ``splits(group, tensor)`` that the model can be split over so many columns there, ``joins(parts)`` over the columns of these.
 
     ``one_microbatch``: the model mixes samples; ``one_replica``: it has no batch dim.
     """
-    pins = pins or Pins()
-    counts = device_counts(pools, 1 if one_replica else pins.data)
+    pins = replace(pins or Pins(), data=1) if one_replica else pins or Pins()
+    counts = device_counts(pools, pins.data) if pins.tensor in (None, 1) else ()
+    teams = team_counts(pools, pins, splits)
     found = []
     for microbatches in microbatch_counts(batch_size, one_microbatch or one_replica, pins.microbatches):
-        options = _options(pools, counts, batch_size // microbatches, microbatches, roomy)
+        samples = batch_size // microbatches
+        options = _options(pools, counts, samples, microbatches, roomy)
+        more = _further(pools, counts, teams, samples, microbatches, roomy, pins.zero)
+        options += tuple(dict.fromkeys(islice(more, FURTHER)))
+        options += tuple(_joined(pools, samples, microbatches, roomy, joins, pins))
         if options:
-            found.append(SettingSketch(schedule, microbatches, options))
+            found.append(SettingSketch(schedule, microbatches, tuple(dict.fromkeys(_pinned(o, pins) for o in options))))
     return tuple(found)
+
+
+def _pinned(option: OptionSketch, pins: Pins) -> OptionSketch:
+    """With the ZeRO level that is asked for: one replica has nobody to share with."""
+    return replace(option, zero=pins.zero) if pins.zero is not None and _replicas(option.parts) > 1 else option
+
+
+def _replicas(parts: Parts) -> int:
+    return len(replicas_of(parts))
 
 
 def microbatch_counts(batch_size: int, only_one: bool, pinned: int | None) -> tuple[int, ...]:
@@ -212,61 +242,81 @@ def _ways(
         yield OptionSketch(parts, recompute=True)
 
 
-def fastest_parts(pools: Sequence[Pool], counts: Counts, samples: int) -> Parts:
-    """Integer shares that make the slowest device as fast as possible; every device takes one sample at least."""
-    return shared_parts(counts, samples, [pool.fixed_s for pool in pools], [pool.sample_s for pool in pools])
+def tensor_degrees(node_size: int) -> tuple[int, ...]:
+    """Sizes of teams in a node, 2 or more: powers of two, and what divides the node."""
+    return tuple(n for n in range(2, node_size + 1) if n & (n - 1) == 0 or node_size % n == 0)
 
 
-def even_parts(counts: Counts, samples: int) -> Parts:
-    """Equal shares, the first devices one sample more where they don't divide."""
-    return shared_parts(counts, samples, [0.0] * len(counts), [1.0] * len(counts))
+Teams = tuple[tuple[int, Counts], ...]
+"""Tensor degree, and teams of it by group."""
 
 
-def leaning_parts(pools: Sequence[Pool], counts: Counts, samples: int, lean: float) -> Parts:
-    """Shares between the fastest (``lean`` 0) and those in proportion to memory (1)."""
-    fastest = {part.group: sum(part.samples) / part.devices for part in fastest_parts(pools, counts, samples)}
-    memory = max(sum(n * pool.memory_bytes for n, pool in zip(counts, pools, strict=True)), 1.0)
-    rows = [
-        (1 - lean) * fastest.get(group, 0.0) + lean * samples * pool.memory_bytes / memory for group, pool in enumerate(pools)
-    ]
-    return shared_parts(counts, samples, [0.0] * len(pools), [1 / max(r, 1e-9) for r in rows])
+def team_counts(pools: Sequence[Pool], pins: Pins, splits: Callable[[int, int], bool]) -> Teams:
+    """Stages of teams: of one group, then of two."""
+    degrees = sorted({n for pool in pools for n in tensor_degrees(pool.node_size)} - {1})
+    found: dict[tuple[int, Counts], None] = {}
+    for tensor in degrees if pins.tensor is None else [n for n in degrees if n == pins.tensor]:
+        teams = {group: _team_pool(pool, tensor) for group, pool in enumerate(pools) if pool.node_size >= tensor}
+        teams = {group: pool for group, pool in teams.items() if splits(group, tensor)}
+        found |= dict.fromkeys((tensor, counts) for counts in _team_counts(teams, len(pools), pins.data))
+    return tuple(sorted(found, key=lambda team: sum(map(bool, team[1]))))
 
 
-def shared_parts(counts: Counts, samples: int, fixed_s: Sequence[float], sample_s: Sequence[float]) -> Parts:
-    """Shares minimising max over devices of fixed_s + rows * sample_s, all rows at least 1 and their sum ``samples``."""
-    assert sum(counts) <= samples, f"{samples} samples for {sum(counts)} devices"
-    used = [group for group, count in enumerate(counts) if count]
-    if len(used) == 1:
-        return (_even_part(used[0], counts[used[0]], samples),)
-    rows = _rows_below(_deadline(counts, samples, fixed_s, sample_s, used), fixed_s, sample_s, used)
-    extra = dict.fromkeys(used, 0)
-    left = samples - sum(counts[g] * rows[g] for g in used)
-    while left:
-        cheapest = min((g for g in used if not extra[g]), key=lambda g: fixed_s[g] + (rows[g] + 1) * sample_s[g])
-        extra[cheapest] = min(left, counts[cheapest])
-        left -= extra[cheapest]
-        if extra[cheapest] == counts[cheapest]:
-            rows[cheapest], extra[cheapest] = rows[cheapest] + 1, 0
-    return tuple(Part(g, (rows[g] + 1,) * extra[g] + (rows[g],) * (counts[g] - extra[g])) for g in used)
+def _team_pool(pool: Pool, tensor: int) -> Pool:
+    """The group's teams, as if each were one device."""
+    of_a_node = pool.node_size // tensor
+    teams = pool.devices // pool.node_size * of_a_node
+    return Pool(teams, of_a_node, pool.fixed_s / tensor, pool.sample_s / tensor, pool.memory_bytes * tensor)
 
 
-def _even_part(group: int, devices: int, samples: int) -> Part:
-    rows, extra = divmod(samples, devices)
-    return Part(group, (rows + 1,) * extra + (rows,) * (devices - extra))
+def _team_counts(teams: Mapping[int, Pool], width: int, total: int | None) -> Iterator[Counts]:
+    sizes = {group: tuple(range(1, pool.devices + 1)) for group, pool in teams.items()}
+    sizes |= {group: _sizes(pool, total) for group, pool in teams.items() if pool.devices > EVERY_COUNT}
+    every = [_at(width, {group: count}) for group, counts in sizes.items() for count in counts]
+    for a, b in combinations(teams, 2):
+        every += [_at(width, {a: count, b: count}) for count in sizes[a] if count in sizes[b]]
+        every.append(_at(width, {a: teams[a].devices, b: teams[b].devices}))
+    return (counts for counts in every if sum(counts) == (total or sum(counts)))
 
 
-def _deadline(counts: Counts, samples: int, fixed_s: Sequence[float], sample_s: Sequence[float], used: Sequence[int]) -> float:
-    """About the largest time by which no more than ``samples`` rows are done."""
-    low, high = 0.0, max(fixed_s[g] + samples * sample_s[g] for g in used)
-    for _ in range(50):
-        middle = (low + high) / 2
-        rows = _rows_below(middle, fixed_s, sample_s, used)
-        if sum(counts[g] * rows[g] for g in used) <= samples:
-            low = middle
-        else:
-            high = middle
-    return low
+def _further(
+    pools: Sequence[Pool],
+    counts: Iterable[Counts],
+    teams: Teams,
+    samples: int,
+    microbatches: int,
+    roomy: Callable[[Parts, int], bool],
+    level: int | None,
+) -> Iterator[OptionSketch]:
+    """Teams; where memory is tight with recomputation, then with ZeRO, large stages first; single devices with ZeRO."""
+    split = [_team_parts(pools, tensor, c, samples) for tensor, c in teams if sum(c) <= samples]
+    yield from (OptionSketch(parts, recompute=False) for parts in split)
+    tight = [parts for parts in split if not roomy(parts, microbatches)]
+    yield from (OptionSketch(parts, recompute=True) for parts in tight)
+    if level is not None:
+        return
+    alone = sorted((c for c in counts if 1 < sum(c) <= samples), key=lambda c: (not _alike(c, pools), -sum(c)))
+    tight += [parts for c in alone if not roomy(parts := fastest_parts(pools, c, samples), microbatches)]
+    for zero, recompute in product((2, 3) if microbatches == 1 else (1, 2, 3), (False, True)):
+        yield from (OptionSketch(parts, recompute, zero) for parts in tight if _replicas(parts) > 1)
 
 
-def _rows_below(deadline_s: float, fixed_s: Sequence[float], sample_s: Sequence[float], used: Sequence[int]) -> dict[int, int]:
-    return {g: max(1, int((deadline_s - fixed_s[g]) / sample_s[g])) for g in used}
+def _team_parts(pools: Sequence[Pool], tensor: int, counts: Counts, samples: int) -> Parts:
+    """The fastest shares of teams."""
+    return tuple(replace(part, tensor=tensor) for part in fastest_parts(pools, counts, samples))
+
+
+def _joined(
+    pools: Sequence[Pool],
+    samples: int,
+    microbatches: int,
+    roomy: Callable[[Parts, int], bool],
+    joins: Callable[[Parts], bool],
+    pins: Pins,
+) -> Iterator[OptionSketch]:
+    """Teams of two groups; where memory is tight also with recomputation."""
+    for parts in joined_parts(pools, samples, pins.tensor, pins.data):
+        if joins(parts):
+            yield OptionSketch(parts, recompute=False)
+            if not roomy(parts, microbatches):
+                yield OptionSketch(parts, recompute=True)

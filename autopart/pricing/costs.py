@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class RankCosts:
     """What one rank pays for one stage under its share of the rows.
 
-    Seconds of one microbatch without messages, except ``update_s`` (once a step); bytes on this device. While it
+    Seconds of one microbatch without messages to other stages, except ``update_s`` (once a step); ``beside_s`` are those of
+    forward and backward that another execution could hide, for ZeRO's messages. Bytes on this device. While it
     runs the rank holds ``static_bytes``, ``inflight_bytes`` for every microbatch between its F and the end of its B,
     and ``transient_bytes`` during any F or B; during the update ``static_bytes`` and ``update_bytes``. ``capacity_bytes`` is
     the device's memory less the framework's reserve.
@@ -26,6 +27,7 @@ class RankCosts:
     transient_bytes: int
     update_bytes: int
     capacity_bytes: int
+    beside_s: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autopart.cluster.cluster import Cluster
+from autopart.cluster.cluster import Cluster, Group
 from cost_models.collective import Topology, slowest
 from cost_models.hardware import UNUSED_LINK, Link
 
@@ -15,21 +16,44 @@ Array = NDArray[np.float64]
 Counts = Mapping[int, int]  # devices by group
 
 
-def counted_topology(cluster: Cluster, counts: Counts) -> Topology:
-    """The topology of replicas packed as closely as their groups' nodes allow."""
+def counted_topology(cluster: Cluster, counts: Counts, tensor: int = 1, *, columns: int = 1) -> Topology:
+    """The topology of replicas, ``tensor`` devices each, packed as closely as their groups' nodes allow; ``counts`` has replicas.
+
+    ``columns`` of each replica's devices take part: one, or all for what is summed over all of them.
+    """
     per_node: list[int] = []
     inside: list[Link] = []
-    for index, devices in counts.items():
+    for index, replicas in counts.items():
         group = cluster.groups[index]
-        full, rest = divmod(devices, group.devices_per_node)
-        per_node += [group.devices_per_node] * full + [rest] * (rest > 0)
-        inside += [group.interconnect] * (min(devices, group.devices_per_node) > 1)
-    across = [cluster.network(a, b) for a in counts for b in counts if a < b or (a == b and _spills(cluster, a, counts[a]))]
+        most, taking = _of_a_node(group, tensor), min(columns, group.devices_per_node)
+        full, rest = divmod(replicas, most)
+        per_node += [most * taking] * full + [rest * taking] * (rest > 0)
+        inside += [group.interconnect] * (min(replicas, most) * taking > 1)
+    spills = {index for index, replicas in counts.items() if replicas > _of_a_node(cluster.groups[index], tensor)}
+    across = [cluster.network(a, b) for a in counts for b in counts if a < b or (a == b and a in spills)]
     return Topology(tuple(per_node), slowest(inside) if inside else UNUSED_LINK, slowest(across) if across else UNUSED_LINK)
 
 
-def _spills(cluster: Cluster, group: int, devices: int) -> bool:
-    return devices > cluster.groups[group].devices_per_node
+def _of_a_node(group: Group, tensor: int) -> int:
+    """Replicas that a node has room for; one even where somebody wants it over several nodes."""
+    return max(1, group.devices_per_node // tensor)
+
+
+def side_by_side(topology: Topology, columns: int) -> Topology:
+    """What each of several collectives has that run at the same time, one for every column: they share the nodes' uplinks."""
+    if columns == 1 or topology.nodes == 1:
+        return topology
+    across = topology.across
+    return replace(topology, across=Link(across.latency_s, across.bandwidth_bytes_per_s / columns))
+
+
+def tensor_topology(cluster: Cluster, group: int, tensor: int) -> Topology:
+    """Of the columns of a replica: inside a node; over several where somebody wants more of them than a node has devices."""
+    here = cluster.groups[group]
+    full, rest = divmod(tensor, here.devices_per_node)
+    per_node = (here.devices_per_node,) * full + (rest,) * (rest > 0)
+    across = cluster.network(group, group) if len(per_node) > 1 else UNUSED_LINK
+    return Topology(per_node, here.interconnect if per_node[0] > 1 else UNUSED_LINK, across)
 
 
 def boundary_s(cluster: Cluster, group: int, devices: int, nbytes: Array) -> Array:

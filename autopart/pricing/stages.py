@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from autopart.cluster.cluster import Cluster, topology
+from autopart.ir.graph import Parameter
 from autopart.plans import Plan, Stage
+from autopart.pricing import zero
 from autopart.pricing.costs import RankCosts, Reduction, StageCosts
-from autopart.pricing.table import BlockTable, elements
-from cost_models.collective import all_reduce_s
-from cost_models.hardware import DeviceType
+from autopart.pricing.network import side_by_side
+from autopart.pricing.table import Array, BlockTable, elements
+from cost_models.collective import Topology
 from cost_models.memory import PRECISIONS, usable_bytes
 
+Tables = Callable[[Stage, int], BlockTable]
+"""The prices of a column of a stage."""
 
-def stage_costs(table: BlockTable, plan: Plan, cluster: Cluster) -> StageCosts:
-    """What every rank of a valid plan pays, and which gradients it sums with whom."""
+
+def stage_costs(tables: Tables, plan: Plan, cluster: Cluster, split: Collection[str] = ()) -> StageCosts:
+    """What every rank of a valid plan pays, and which gradients it sums with whom.
+
+    ``split`` names the parameters that are shards over the columns of their stages.
+    """
+    held = _held(tables, plan, split)
     of: dict[tuple[int, int], RankCosts] = {}
     for stage in plan.stages:
-        alike: dict[tuple[DeviceType, int], RankCosts] = {}  # ranks of one type with as many rows pay the same
-        for rank, rows in zip(stage.ranks, stage.shares, strict=True):
-            key = cluster.device(rank), rows
+        alike: dict[object, RankCosts] = {}  # ranks of one type with as many rows pay the same in their column
+        for rank in stage.ranks:
+            replica, column = stage.place(rank)
+            across = topology(cluster, stage.replica(replica))
+            key = cluster.device(rank), stage.shares[replica], column, across
             if key not in alike:
-                alike[key] = _rank_costs(table, cluster, stage, rank, rows)
+                alike[key] = _rank_costs(tables(stage, column), cluster, stage, rank, across, held[stage.index, column])
             of[stage.index, rank] = replace(alike[key], rank=rank)
-    return StageCosts(of, _reductions(table, plan, cluster))
+    return StageCosts(of, tuple(_reductions(held, plan, cluster, tables)))
 
 
 def interval(table: BlockTable, stage: Stage) -> tuple[int, int]:
@@ -32,42 +47,137 @@ def interval(table: BlockTable, stage: Stage) -> tuple[int, int]:
     return start, start + len(stage.blocks)
 
 
-def _rank_costs(table: BlockTable, cluster: Cluster, stage: Stage, rank: int, rows: int) -> RankCosts:
+@dataclass(frozen=True, slots=True)
+class _Sharers:
+    """Who sums the gradients of a parameter: these stages, each column by itself or all together."""
+
+    stages: tuple[int, ...]
+    split: bool
+
+    def ranks(self, plan: Plan, column: int) -> tuple[int, ...]:
+        stages = [plan.stages[index] for index in self.stages]
+        return tuple(rank for stage in stages for rank in (stage.column(column) if self.split else stage.ranks))
+
+    def level(self, stage: Stage) -> int:
+        """The ZeRO level at which they share: what several stages hold is not shared out."""
+        return stage.zero if len(self.stages) == 1 else 0
+
+
+Held = Mapping[tuple[int, int], Mapping[str, _Sharers]]
+"""By stage and column: who sums the gradients of each parameter."""
+
+
+def _held(tables: Tables, plan: Plan, split: Collection[str]) -> Held:
+    names = {
+        (stage.index, column): [p.name for p in _trained(tables(stage, column), *interval(tables(stage, column), stage))]
+        for stage in plan.stages
+        for column in range(stage.tensor)
+    }
+    holders: dict[str, list[int]] = {}
+    for (stage, column), own in names.items():
+        for name in own if column == 0 else ():
+            holders.setdefault(name, []).append(stage)
+    return {place: {name: _Sharers(tuple(holders[name]), name in split) for name in own} for place, own in names.items()}
+
+
+def _trained(table: BlockTable, start: int, stop: int) -> Iterator[Parameter]:
+    return (parameter for parameter in table.parameters(start, stop) if parameter.trainable)
+
+
+def _rank_costs(
+    table: BlockTable, cluster: Cluster, stage: Stage, rank: int, columns: Topology, held: Mapping[str, _Sharers]
+) -> RankCosts:
     start, stop = interval(table, stage)
-    device = cluster.device(rank)
+    device, rows = cluster.device(rank), stage.share_of(rank)
     seconds, kept = table.seconds(device, rows), table.kept(device, rows, stage.recompute)
-    mixing_s = float(table.collectives_s(max(stage.shares), topology(cluster, stage.ranks))[start:stop].sum()) / 2
+    replicas = topology(cluster, stage.column(stage.place(rank)[1]))
+    mixing_s = float(table.collectives_s(max(stage.shares), replicas)[start:stop].sum()) / 2
     forward_s = float(seconds.forward[start:stop].sum()) + mixing_s
-    backward_s = float(seconds.backward[start:stop].sum()) + mixing_s + (forward_s if stage.recompute else 0.0)
+    backward_s = float(seconds.backward[start:stop].sum()) + mixing_s
+    if stage.tensor > 1:
+        tensor = table.tensor_seconds(rows, columns)
+        forward_s += float(tensor.forward[start:stop].sum())
+        backward_s += float(tensor.backward[start:stop].sum())
     inflight = kept.inflight[start:stop].sum() + kept.output[stop] + table.shared_bytes(rows, start, stop)
-    trained = table.trained_elements(start, stop)
+    own = _zero(table, cluster, stage, rank, held)
     return RankCosts(
         rank=rank,
         stage=stage.index,
-        forward_s=forward_s + table.shared_s(device, rows, start, stop),
-        backward_s=backward_s,
-        update_s=table.update_s(device, trained),
-        static_bytes=int(table.static_bytes(start, stop)),
+        forward_s=forward_s + table.shared_s(device, rows, start, stop) + own.forward_s,
+        backward_s=backward_s + (forward_s if stage.recompute else 0.0) + own.backward_s,
+        update_s=table.update_s(device, own.updated) + own.spread_s,
+        static_bytes=int(table.static_bytes(start, stop) - own.saved_bytes),
         inflight_bytes=int(inflight),
-        transient_bytes=int(kept.transient[start:stop].max()),
-        update_bytes=int(table.update_transient(device, trained)),
+        transient_bytes=int((kept.transient[start:stop] + own.running_bytes).max()),
+        update_bytes=int(table.update_transient(device, own.updated)),
         capacity_bytes=usable_bytes(device),
+        beside_s=(own.forward_s, own.backward_s),
     )
 
 
-def _reductions(table: BlockTable, plan: Plan, cluster: Cluster) -> tuple[Reduction, ...]:
-    """One for every set of stages that hold a trainable parameter together, where they have several ranks."""
-    holders: dict[str, list[int]] = {}
-    trained: dict[str, int] = {}
-    for stage in plan.stages:
-        for parameter in table.parameters(*interval(table, stage)):
-            holders.setdefault(parameter.name, []).append(stage.index)
-            trained[parameter.name] = elements(parameter)
-    found = []
-    for stages in sorted({tuple(held) for held in holders.values()}):
-        ranks = tuple(rank for index in stages for rank in plan.stages[index].ranks)
-        together = sum(trained[name] for name, held in holders.items() if tuple(held) == stages)
-        nbytes = together * PRECISIONS[table.precision].gradient_bytes
-        if nbytes and len(ranks) > 1:
-            found.append(Reduction(stages, ranks, nbytes, all_reduce_s(nbytes, topology(cluster, ranks))))
-    return tuple(found)
+@dataclass(frozen=True, eq=False)
+class _Zero:
+    """What a rank's ZeRO level makes of its stage. ``updated``: elements that it updates; ``running_bytes`` [blocks]."""
+
+    updated: float
+    running_bytes: Array
+    saved_bytes: float = 0.0
+    forward_s: float = 0.0
+    backward_s: float = 0.0
+    spread_s: float = 0.0
+
+
+def _zero(table: BlockTable, cluster: Cluster, stage: Stage, rank: int, held: Mapping[str, _Sharers]) -> _Zero:
+    start, stop = interval(table, stage)
+    found = _Zero(table.trained_elements(start, stop), np.zeros(stop - start))
+    level, precision = stage.zero, table.precision
+    for split in (False, True) if level else ():
+        ranks = stage.column(stage.place(rank)[1]) if split else stage.ranks
+        together = side_by_side(topology(cluster, ranks), _columns_of_a_node(cluster, stage) if split else 1)
+        shared = {name for name, who in held.items() if who.split == split and len(who.stages) == 1}
+        total = _elements(table, shared, start, stop)
+        by_block = [_elements(table, shared, block, block + 1) for block in range(start, stop)]
+        messages = [zero.microbatch_s(level, each, together, precision) for each in by_block]
+        found = _Zero(
+            updated=found.updated - total * (1 - 1 / len(ranks)),
+            running_bytes=found.running_bytes + zero.running_bytes(level, np.array(by_block), precision),
+            saved_bytes=found.saved_bytes + total * zero.saved_bytes(level, len(ranks), table.optimizer, precision),
+            forward_s=found.forward_s + sum(forward for forward, _ in messages),
+            backward_s=found.backward_s + sum(backward for _, backward in messages),
+            spread_s=found.spread_s + zero.spread_s(level, total, together, precision),
+        )
+    return found
+
+
+def _elements(table: BlockTable, names: Collection[str], start: int, stop: int) -> int:
+    return sum(elements(parameter) for parameter in table.parameters(start, stop) if parameter.name in names)
+
+
+def _columns_of_a_node(cluster: Cluster, stage: Stage) -> int:
+    """How many collectives of single columns share a node's uplink."""
+    return max(Counter(cluster.ranks[rank].node for rank in stage.replica(0)).values())
+
+
+def _reductions(held: Held, plan: Plan, cluster: Cluster, tables: Tables) -> Iterator[Reduction]:
+    """One for every set of stages that hold a trainable parameter together, where they have several ranks.
+
+    Columns sum their shards at the same time, then all sum what they hold whole.
+    """
+    for stages in sorted({who.stages for own in held.values() for who in own.values()}):
+        first = plan.stages[stages[0]]
+        whole, split = _Sharers(stages, split=False), _Sharers(stages, split=True)
+        sums = [_sum(whole, 0, held, plan, cluster, tables)]
+        sums.append(max(_sum(split, column, held, plan, cluster, tables) for column in range(first.tensor)))
+        if any(nbytes for _, nbytes in sums):
+            yield Reduction(stages, whole.ranks(plan, 0), sum(n for _, n in sums), sum(seconds for seconds, _ in sums))
+
+
+def _sum(who: _Sharers, column: int, held: Held, plan: Plan, cluster: Cluster, tables: Tables) -> tuple[float, int]:
+    """Seconds and bytes of a sum once a step, in a column; no bytes where there is none."""
+    stage, ranks = plan.stages[who.stages[0]], who.ranks(plan, column)
+    table = tables(stage, column)
+    mine = {name for name, other in held[stage.index, column].items() if other == who}
+    count, level = _elements(table, mine, *interval(table, stage)), who.level(stage)
+    together = side_by_side(topology(cluster, ranks), _columns_of_a_node(cluster, stage) if who.split else 1)
+    seconds = zero.sum_s(level, count, together, table.precision)
+    return seconds, count * PRECISIONS[table.precision].gradient_bytes if len(ranks) > 1 and level < 2 else 0

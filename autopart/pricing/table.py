@@ -22,6 +22,7 @@ from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
 from autopart.pricing.ops import activation_factor, casts, op_seconds
 from autopart.sharding import comm
+from autopart.tensor import reshard
 from cost_models.collective import Topology, all_gather_s, all_reduce_s, reduce_scatter_s
 from cost_models.compute import op_s
 from cost_models.hardware import DeviceType, Kind
@@ -83,32 +84,38 @@ class BlockTable:
 
     def seconds(self, device: DeviceType, rows: int) -> Seconds:
         """Of every block; without what stages re-run from inputs alone, see ``shared_s``."""
-        return self._once(("seconds", device, rows), lambda: self._seconds(device, rows))
+        return self.remembered(("seconds", device, rows), lambda: self._seconds(device, rows))
 
     def shared_s(self, device: DeviceType, rows: int, start: int = 0, stop: int | None = None) -> float:
         """Seconds for the inputs-only ops that blocks [start, stop) need: once a microbatch, forward only."""
         names = self._rerun(start, self.count if stop is None else stop)
         key = ("shared", device, rows, names)
-        return self._once(key, lambda: sum(self._op_s(self._ops[name], device, rows)[0] for name in names))
+        return self.remembered(key, lambda: sum(self._op_s(self._ops[name], device, rows)[0] for name in names))
 
     def _rerun(self, start: int, stop: int) -> tuple[str, ...]:
-        return self._once(("rerun", start, stop), lambda: flow.needed_inputs_only(self.blocks, start, stop))
+        return self.remembered(("rerun", start, stop), lambda: flow.needed_inputs_only(self.blocks, start, stop))
 
     def kept(self, device: DeviceType, rows: int, recompute: bool) -> Kept:
-        return self._once(("kept", device.kind, rows, recompute), lambda: self._kept(device.kind, rows, recompute))
+        return self.remembered(("kept", device.kind, rows, recompute), lambda: self._kept(device.kind, rows, recompute))
 
     def shared_bytes(self, rows: int, start: int = 0, stop: int | None = None) -> float:
         """Results of the inputs-only ops of blocks [start, stop) that their backward needs: kept once a stage and microbatch."""
-        return self._once(("shared bytes", rows, start, stop), lambda: self._shared_bytes(rows, start, stop))
+        return self.remembered(("shared bytes", rows, start, stop), lambda: self._shared_bytes(rows, start, stop))
 
     def cut(self, rows: int) -> Cut:
-        return self._once(("cut", rows), lambda: self._cut(rows))
+        return self.remembered(("cut", rows), lambda: self._cut(rows))
 
     def collectives_s(self, rows: int, topology: Topology) -> Array:
         """[n] seconds, both directions, of collectives inside the blocks: those of ops that mix samples."""
         if not self.blocks.sharded.mixing:
             return np.zeros(self.count)
         return self._spread(lambda index: self._collective_s(index, rows, topology))
+
+    def tensor_seconds(self, rows: int, topology: Topology) -> Seconds:
+        """Of collectives between columns inside the blocks, and of their gradients; ``topology`` is that of one replica."""
+        return self.remembered(
+            ("tensor", rows, topology), lambda: Seconds(*self._spread(lambda i: self._tensor_s(i, rows, topology)))
+        )
 
     @property
     def count(self) -> int:
@@ -121,16 +128,16 @@ class BlockTable:
 
     def static_bytes(self, start: int, stop: int) -> float:
         """Of a stage: what its blocks share counts once."""
-        return self._once(("static", start, stop), lambda: self._static_bytes(start, stop))
+        return self.remembered(("static", start, stop), lambda: self._static_bytes(start, stop))
 
     def _static_bytes(self, start: int, stop: int) -> float:
         buffers = set(flow.stage_buffers(self.blocks, start, stop))
         held = sum(buffer.value.nbytes(1) for buffer in self._graph.buffers if buffer.name in buffers)
-        return held + sum(self._state_bytes(parameter) for parameter in self.parameters(start, stop))
+        return held + sum(self.state_bytes(parameter) for parameter in self.parameters(start, stop))
 
     def parameters(self, start: int, stop: int) -> tuple[Parameter, ...]:
         """That a stage of blocks [start, stop) holds."""
-        return self._once(("parameters", start, stop), lambda: self._parameters(start, stop))
+        return self.remembered(("parameters", start, stop), lambda: self._parameters(start, stop))
 
     def _parameters(self, start: int, stop: int) -> tuple[Parameter, ...]:
         names = set(flow.stage_parameters(self.blocks, start, stop)) | (self._unread if start == 0 else frozenset())
@@ -138,14 +145,15 @@ class BlockTable:
 
     def trained_elements(self, start: int, stop: int) -> int:
         """That the optimizer updates in blocks [start, stop)."""
-        return self._once(("trained", start, stop), lambda: sum(map(elements, self.parameters(start, stop))))
+        return self.remembered(("trained", start, stop), lambda: sum(map(elements, self.parameters(start, stop))))
 
     @cached_property
     def _unread(self) -> frozenset[str]:
         read = set(flow.stage_parameters(self.blocks, 0, self.count))
         return frozenset(parameter.name for parameter in self._graph.parameters if parameter.name not in read)
 
-    def _state_bytes(self, parameter: Parameter) -> int:
+    def state_bytes(self, parameter: Parameter) -> int:
+        """All step long: itself, and where it is trained its gradient and the optimizer's state."""
         each = state_bytes(self.optimizer, self.precision) if parameter.trainable else frozen_bytes(self.precision)
         return each * parameter.value.numel(1)
 
@@ -171,13 +179,14 @@ class BlockTable:
     @cached_property
     def ties(self) -> tuple[tuple[int, int, float], ...]:
         """(first, second, static bytes) of blocks next to each other among the readers of one parameter."""
-        size = {parameter.name: float(self._state_bytes(parameter)) for parameter in self._graph.parameters}
+        size = {parameter.name: float(self.state_bytes(parameter)) for parameter in self._graph.parameters}
         found = [(a, b, size[name]) for name, readers in flow.ties(self.blocks) for a, b in pairwise(readers)]
         return tuple(sorted(found))
 
     # How the answers are found
 
-    def _once(self, key: Hashable, find: Callable[[], T]) -> T:
+    def remembered(self, key: Hashable, find: Callable[[], T]) -> T:
+        """The answer to a question that was asked before, or that ``find`` finds."""
         if key not in self._memory:
             self._memory[key] = find()
         return self._memory[key]  # type: ignore[return-value]
@@ -190,11 +199,12 @@ class BlockTable:
     def _ops(self) -> dict[str, Op]:
         return {op.name: op for op in self._graph.ops}
 
-    def _work(self, op: Op, kind: Kind, rows: int) -> Work:
-        return self._once((op.name, kind, rows), lambda: op_work(op, self._graph, rows, fused=kind == "accelerator"))
+    def work(self, op: Op, kind: Kind, rows: int) -> Work:
+        """Of one op of the graph."""
+        return self.remembered((op.name, kind, rows), lambda: op_work(op, self._graph, rows, fused=kind == "accelerator"))
 
     def _op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
-        return op_seconds(op, self._work(op, device.kind, rows), device, self.precision)
+        return op_seconds(op, self.work(op, device.kind, rows), device, self.precision)
 
     def _spread(self, evaluate: Callable[[int], float | tuple[float, ...]]) -> Array:
         """Evaluates the first block of each kind; [..., n]."""
@@ -212,7 +222,7 @@ class BlockTable:
 
     def _kept(self, kind: Kind, rows: int, recompute: bool) -> Kept:
         def evaluate(index: int) -> tuple[float, float, float]:
-            block = self._once(("block", index, kind, rows), lambda: self._block(index, kind, rows))
+            block = self.remembered(("block", index, kind, rows), lambda: self._block(index, kind, rows))
             return block.kept, block.inputs, block.working
 
         saved, inputs, working = self._spread(evaluate)
@@ -223,7 +233,7 @@ class BlockTable:
 
     def _block(self, index: int, kind: Kind, rows: int) -> _Block:
         ops = [self._ops[name] for name in self.blocks.blocks[index].ops]
-        works = [self._work(op, kind, rows) for op in ops]
+        works = [self.work(op, kind, rows) for op in ops]
         inputs = set(flow.block_inputs(self.blocks, index))
         made = {value.name for op in ops for value in op.outputs}
         saved = {name for work in works for name in work.saved if name in made} | inputs
@@ -232,9 +242,10 @@ class BlockTable:
         results = [sum(self._nbytes(value, rows) for value in op.outputs) for op in ops]
         weights = [float(parameter.value.nbytes(1)) for parameter in self.parameters(index, index + 1)]
         working = GRADIENTS_ALIVE * max(results, default=0) + max(weights, default=0.0)
-        return _Block(self._value_bytes(saved, rows) + beside + copies, self._value_bytes(inputs, rows), working)
+        return _Block(self.value_bytes(saved, rows) + beside + copies, self.value_bytes(inputs, rows), working)
 
-    def _value_bytes(self, names: set[str], rows: int) -> float:
+    def value_bytes(self, names: set[str], rows: int) -> float:
+        """Together, in this precision."""
         values = [self._graph.values[name] for name in sorted(names)]
         factor = activation_factor(self.precision)
         return sum(self._nbytes(value, rows) * (factor if value.dtype == "float32" else 1.0) for value in values)
@@ -248,13 +259,13 @@ class BlockTable:
 
     def _shared_bytes(self, rows: int, start: int, stop: int | None) -> float:
         last = self.count if stop is None else stop
-        return self._value_bytes(self._once(("shared names", start, last), lambda: self._shared_names(start, last)), rows)
+        return self.value_bytes(self.remembered(("shared names", start, last), lambda: self._shared_names(start, last)), rows)
 
     def _shared_names(self, start: int, stop: int) -> set[str]:
         """Results of re-run ops that the backward of blocks [start, stop) keeps: the same at any number of rows."""
         made = {value.name for name in self._rerun(start, stop) for value in self._ops[name].outputs}
         ops = [self._ops[name] for block in self.blocks.blocks[start:stop] for name in block.ops]
-        return {name for op in ops if not made.isdisjoint(op.inputs) for name in self._work(op, "accelerator", 1).saved} & made
+        return {name for op in ops if not made.isdisjoint(op.inputs) for name in self.work(op, "accelerator", 1).saved} & made
 
     def _cut(self, rows: int) -> Cut:
         values, gradients = np.zeros(self.count + 1), np.zeros(self.count + 1)
@@ -275,6 +286,35 @@ class BlockTable:
 
     def _nbytes(self, value: Value, rows: int) -> int:
         return prod(value.shape_at(rows, self.batch_size)) * DTYPE_BYTES[value.dtype]
+
+    def _tensor_s(self, index: int, rows: int, topology: Topology) -> tuple[float, float]:
+        forward = backward = 0.0
+        for name in self.blocks.blocks[index].ops:
+            op = self._ops[name]
+            if op.kind in reshard.BACKWARD:
+                whole = self._exchanged_bytes(op, rows, topology.ranks)
+                forward += reshard.collective_s(op.kind, whole, topology)
+                backward += self._gradient_s(op, reshard.collective_s(reshard.BACKWARD[op.kind], whole, topology))
+            elif op.kind == reshard.CROSS_ENTROPY:
+                each = self._nbytes(self._graph.values[op.inputs[1]], rows) // 2  # a float32 for every int64 label
+                forward += all_reduce_s(each, topology) + all_reduce_s(2 * each, topology)
+                backward += self._gradient_s(op, all_reduce_s(each, topology))
+        return forward, backward
+
+    def _exchanged_bytes(self, op: Op, rows: int, ranks: int) -> float:
+        """Of the whole value, were all parts as large as this column's (the widest one is waited for)."""
+        given, made = (self.value_bytes({name}, rows) for name in (op.inputs[0], op.outputs[0].name))
+        match op.kind:
+            case reshard.ALL_GATHER:
+                return max(made, given * ranks)
+            case reshard.REDUCE_SCATTER:
+                return max(given, made * ranks)
+            case reshard.ALL_TO_ALL:
+                return max(given, made) * ranks
+        return made
+
+    def _gradient_s(self, op: Op, seconds: float) -> float:
+        return seconds if op.inputs[0] in self._trained_values else 0.0
 
     def _collective_s(self, index: int, rows: int, topology: Topology) -> float:
         """Forward and backward of the block's collectives; the sums of a batch norm are two numbers a channel."""

@@ -10,7 +10,7 @@ from itertools import chain
 from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster
 from autopart.errors import PlanError
-from autopart.plans import Plan, Stage, divisors
+from autopart.plans import ZERO_LEVELS, Plan, Stage, divisors
 from autopart.program.schedule import SCHEDULES
 
 
@@ -75,9 +75,11 @@ def _mixing(plan: Plan, blocks: Blocks) -> Iterator[PlanError]:
         what = f"{plan.schedule.microbatches} microbatches, but no input has a batch dim"
         yield PlanError(what, where="schedule", remedy="Set schedule.microbatches to 1.")
     for stage in plan.stages:
-        if len(stage.ranks) > 1:
-            what = f"{len(stage.ranks)} replicas, but no input has a batch dim to share out"
-            yield PlanError(what, where=_where(stage), remedy="Give the stage one rank; more stages use more ranks.")
+        if len(stage.shares) > 1:
+            what = f"{len(stage.shares)} replicas, but no input has a batch dim to share out"
+            yield PlanError(
+                what, where=_where(stage), remedy="Give the stage one replica; more stages or columns use more ranks."
+            )
 
 
 def _stages(plan: Plan) -> Iterator[PlanError]:
@@ -92,22 +94,43 @@ def _stages(plan: Plan) -> Iterator[PlanError]:
 
 
 def _mesh(stage: Stage, plan: Plan) -> Iterator[PlanError]:
-    """One rank and one positive share a replica; what this version does not do is refused."""
-    if stage.tensor != 1 or stage.zero != 0 or stage.layouts:
-        what = f"tensor={stage.tensor}, zero={stage.zero}, layouts={dict(stage.layouts)}"
-        yield PlanError(what, where=_where(stage), remedy="Only tensor=1, zero=0 without layouts can be run so far.")
-    if not stage.ranks or stage.data != len(stage.ranks) or len(stage.shares) != stage.data:
-        what = f"data={stage.data} with {len(stage.ranks)} ranks and {len(stage.shares)} shares"
-        yield PlanError(what, where=_where(stage), remedy="List one rank and one share for each replica.")
+    """A positive share of samples for each replica, a rank for each replica and column."""
+    where = _where(stage)
+    if stage.tensor < 1 or stage.zero not in ZERO_LEVELS:
+        what = f"tensor={stage.tensor}, zero={stage.zero}"
+        yield PlanError(what, where=where, remedy="tensor is 1 or more, zero is 0, 1, 2 or 3.")
+    if not stage.shares or len(stage.shares) != stage.data or len(stage.ranks) != stage.data * stage.tensor:
+        columns = f", tensor={stage.tensor}" if stage.tensor > 1 else ""
+        what = f"data={stage.data}{columns} with {len(stage.ranks)} ranks and {len(stage.shares)} shares"
+        each = f"{stage.tensor} ranks" if stage.tensor > 1 else "one rank"
+        yield PlanError(what, where=where, remedy=f"List {each} and one share for each replica.")
     if any(share < 1 for share in stage.shares):
         what = f"a share of {min(stage.shares)} samples"
-        yield PlanError(what, where=_where(stage), remedy="Give every rank one sample or more, or leave the rank out.")
+        yield PlanError(what, where=where, remedy="Give every replica one sample or more, or leave it out.")
     if sum(stage.shares) != plan.microbatch_size:
         yield PlanError(
             f"shares {list(stage.shares)} sum to {sum(stage.shares)}, a microbatch has {plan.microbatch_size} samples",
-            where=_where(stage),
+            where=where,
             remedy=f"Shares must sum to batch_size / microbatches = {plan.batch_size} / {plan.schedule.microbatches}.",
         )
+    yield from _columns(stage)
+    if stage.zero and stage.data == 1:
+        what = f"zero={stage.zero}, but one replica: there is nobody to share its state with"
+        yield PlanError(what, where=where, remedy="Set zero to 0, or give the stage more replicas.")
+
+
+def _columns(stage: Stage) -> Iterator[PlanError]:
+    """Weights and layouts are of the columns, where there are several."""
+    shares = stage.tensor_shares
+    if shares and len(shares) != stage.tensor:
+        what = f"{len(shares)} tensor_shares for tensor={stage.tensor}"
+        yield PlanError(what, where=_where(stage), remedy="List one for each column, or leave tensor_shares out: evenly.")
+    if any(share < 1 for share in shares):
+        what = f"a tensor share of {min(shares)}"
+        yield PlanError(what, where=_where(stage), remedy="Give every column 1 or more.")
+    if stage.layouts and stage.tensor == 1:
+        what = f"layouts of {len(stage.layouts)} names, but tensor=1: nothing is split over columns"
+        yield PlanError(what, where=_where(stage), remedy="Leave layouts out, or set tensor to 2 or more.")
 
 
 def _ranks(plan: Plan, cluster: Cluster) -> Iterator[PlanError]:

@@ -15,10 +15,13 @@ from autopart.program.pieces import messages
 from autopart.program.program import Program, StageSpec, Transfer
 from autopart.program.schedule import actions
 from autopart.sharding.batch import ShardedGraph
+from autopart.sharding.placement import Shard
 
 
-def lower(blocks: Blocks, plan: Plan) -> Program:
-    """The program of a plan that ``check_plan`` accepts, matched."""
+def lower(blocks: Blocks, plan: Plan, shards: Mapping[str, Shard] | None = None) -> Program:
+    """The program of a plan that ``check_plan`` accepts, matched. Of a plan with several columns blocks, plan and shards are
+    those of ``tensor.localize``.
+    """
     assert loss_block(blocks) == len(blocks.blocks) - 1, f"the loss is made in block {loss_block(blocks)}, not in the last"
     graph = blocks.sharded.graph
     ops = {op.name: op for op in graph.ops}
@@ -31,6 +34,7 @@ def lower(blocks: Blocks, plan: Plan) -> Program:
         stages=_with_unused(specs, graph),
         transfers=_transfers(blocks.sharded, own),
         actions={},
+        shards=shards or {},
     )
     program = with_actions(bare)
     match(program)
@@ -55,6 +59,9 @@ def _spec(stage: Stage, blocks: Blocks, random: bool) -> StageSpec:
         buffers=stage_buffers(blocks, *interval),
         recompute=stage.recompute,
         random=random,
+        tensor=stage.tensor,
+        weights=stage.tensor_shares,
+        zero=stage.zero,
     )
 
 

@@ -4,11 +4,12 @@
 
 1. every used rank runs the computations of its stage: each microbatch forward once and backward once, in order, B after F, then
    one S and one U;
-2. the pieces of every transfer carry each row of every target once, from the rank that holds it, and every partial term once;
+2. the pieces of every transfer carry to every column of the target, from one column of the source, each row of every rank once,
+   from the rank that holds it, and every partial term once;
 3. between every ordered pair of ranks, in each direction of the computation, what one side sends is what the other
    receives: the same microbatches in the same order (NCCL pairs messages by order alone), where there are pieces and only there;
-4. nothing waits in a circle: program order, "a receive waits for its send", and the collectives of a stage's replicas (any F,
-   B or S may hold one, so that replicas are taken to run each of them together) form no cycle.
+4. nothing waits in a circle: program order, "a receive waits for its send", and the collectives of a stage's ranks, replicas
+   and columns (any F, B or S may hold one, so that they are taken to run each of them together) form no cycle.
 
 The proof of 4 needs sends that do not block. With sends that wait for their receiver 1F1B deadlocks at once: a stage sends
 forward 1 while the next, not yet receiving it, sends back the gradient of forward 0. The runtime's ``isend`` returns at once and
@@ -29,7 +30,7 @@ from autopart.program.text import step_text
 from autopart.sharding.placement import Partial, Placement, Replicate, Shard
 
 Lists = Mapping[int, Sequence[Step]]
-Node = tuple[int, str, int]  # stage, letter of the kind, microbatch: all replicas together
+Node = tuple[int, str, int]  # stage, letter of the kind, microbatch: all ranks together
 
 SHOWN = 3  # steps either side of a fault
 
@@ -49,6 +50,10 @@ def _split(program: Program) -> Lists:
         raise ProgramError(f"a rank has two stages: {sorted(used)}")
     if set(program.actions) != set(used):
         raise ProgramError(f"stages are on ranks {sorted(used)}, lists are of ranks {sorted(program.actions)}")
+    for stage in program.stages:
+        if len(stage.ranks) != len(stage.shares) * stage.tensor:
+            mesh = f"{len(stage.shares)} replicas of {stage.tensor} columns"
+            raise ProgramError(f"stage {stage.index} has {mesh} on ranks {list(stage.ranks)}")
     found: dict[int, list[Step]] = {}
     for rank, actions in program.actions.items():
         try:
@@ -92,10 +97,10 @@ def _check_list(program: Program, lists: Lists, stage: StageSpec, rank: int) -> 
 
 
 def _check_same_order(lists: Lists, first: int, rank: int) -> None:
-    pairs = zip_longest(*([step.action for step in lists[replica]] for replica in (first, rank)))
+    pairs = zip_longest(*([step.action for step in lists[each]] for each in (first, rank)))
     for at, (ours, theirs) in enumerate(pairs):
         if ours is not theirs and ours != theirs:
-            raise ProgramError(f"replicas on ranks {first} and {rank} part ways\n{_around(lists, {first: at, rank: at})}")
+            raise ProgramError(f"ranks {first} and {rank} of one stage part ways\n{_around(lists, {first: at, rank: at})}")
 
 
 def _check_pieces(program: Program) -> None:
@@ -109,9 +114,16 @@ def _check_pieces(program: Program) -> None:
 def check_pieces(transfer: Transfer, source: StageSpec, target: StageSpec, found: Sequence[Piece]) -> None:
     """Every target gets what it needs, once, from a rank that has it."""
     known = all(piece.source_rank in source.ranks and piece.target_rank in target.ranks for piece in found)
-    if not known or not _fit(transfer.placement, source, target, found):
+    if not known or not all(_column_fits(transfer.placement, source, target, column, found) for column in range(target.tensor)):
         rows = "\n".join(f"  {piece}" for piece in found)
         raise ProgramError(f"the pieces of {transfer.value} from stage {source.index} to {target.index} don't fit\n{rows}")
+
+
+def _column_fits(placement: Placement, source: StageSpec, target: StageSpec, column: int, found: Sequence[Piece]) -> bool:
+    """What arrives in a column of the target comes from one column of the source, and all of it."""
+    arriving = [piece for piece in found if target.place(piece.target_rank)[1] == column]
+    columns = {source.place(piece.source_rank)[1] for piece in arriving}
+    return len(columns) == 1 and _fit(placement, source.column(columns.pop()), target.column(column), arriving)
 
 
 def _fit(placement: Placement, source: StageSpec, target: StageSpec, found: Sequence[Piece]) -> bool:
@@ -213,8 +225,8 @@ def _check_deadlock(program: Program, lists: Lists) -> None:
 
 
 def _waits(program: Program, lists: Lists) -> dict[Node, set[Node]]:
-    """What every computation waits for. Replicas, whose lists have the same computations, count as one, and so do the
-    gradient sums of stages that share a parameter.
+    """What every computation waits for. The ranks of a stage, whose lists have the same computations, count as one, and so do
+    the gradient sums of stages that share a parameter.
     """
     together = _summed_together(program)
     stage_of = {rank: stage.index for stage in program.stages for rank in stage.ranks}
@@ -240,7 +252,7 @@ def _node(action: Action, together: Mapping[int, int]) -> Node:
 def _summed_together(program: Program) -> dict[int, int]:
     """The first of the stages that each stage sums gradients with."""
     first = {stage.index: stage.index for stage in program.stages}
-    for group in gradient_sums(program.stages):
+    for group in gradient_sums(program):
         roots = {first[index] for index in group.stages}
         first = {index: min(roots) if root in roots else root for index, root in first.items()}
     return first

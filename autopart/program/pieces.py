@@ -5,6 +5,10 @@ counts and shares, source and target rank exchange the intersection of their row
 way back. A replicated value goes to every target from one source, its gradients come back to that source, which sums
 them (the other sources' terms are zero). A partial value's terms each go to one target, which sums them (a target that gets
 none starts from zero); its gradient, the same on every target, goes back to whoever sent a term.
+
+All this goes on between columns: every column of a stage holds the whole of a value that crosses stages, and each column of
+the target reads from one of the source. The gradient is partial over columns: a source column sums what comes back from those
+that read from it, and starts from zero where none does.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from autopart.ir.graph import DTYPE_BYTES, Size
+from autopart.ir.graph import DTYPE_BYTES, Dim, GlobalSize, PartSize, Size
 from autopart.program.program import Piece, Program, StageSpec, Transfer
 from autopart.sharding.placement import Partial, Replicate, Shard
 
@@ -21,14 +25,10 @@ Pair = tuple[int, int]
 
 def pieces(transfer: Transfer, source: StageSpec, target: StageSpec) -> tuple[Piece, ...]:
     """The pieces of one transfer, by source rank, then by target rank."""
-    match transfer.placement:
-        case Shard():
-            return tuple(_row_pieces(transfer, source, target))
-        case Replicate():
-            pairs = [(source.ranks[i * len(source.ranks) // len(target.ranks)], rank) for i, rank in enumerate(target.ranks)]
-        case Partial():
-            pairs = [(rank, target.ranks[i * len(target.ranks) // len(source.ranks)]) for i, rank in enumerate(source.ranks)]
-    return tuple(Piece(transfer, *pair) for pair in pairs)
+    read = [source.column(column * source.tensor // target.tensor) for column in range(target.tensor)]
+    found = [piece for column, each in enumerate(read) for piece in _between(transfer, each, target.column(column))]
+    order = {rank: place for place, rank in enumerate((*source.ranks, *target.ranks))}
+    return tuple(sorted(found, key=lambda piece: (order[piece.source_rank], order[piece.target_rank])))
 
 
 def messages(program: Program, *, backward: bool = False) -> dict[Pair, tuple[Piece, ...]]:
@@ -49,15 +49,37 @@ def messages(program: Program, *, backward: bool = False) -> dict[Pair, tuple[Pi
 def shape(piece: Piece, batch_size: int) -> tuple[int, ...]:
     """Sizes of the tensor that is sent: the piece's rows of a sharded value, else the whole of it."""
     rows = piece.rows if isinstance(piece.transfer.placement, Shard) else batch_size
-    return tuple(
-        size if isinstance(size, int) else size.at(rows if isinstance(size, Size) else batch_size)
-        for size in piece.transfer.shape
-    )
+    return tuple(_size(dim, rows, batch_size) for dim in piece.transfer.shape)
+
+
+def _size(dim: Dim, rows: int, batch_size: int) -> int:
+    match dim:
+        case int():
+            return dim
+        case Size():
+            return dim.at(rows)
+        case GlobalSize():
+            return dim.at(batch_size)
+        case PartSize():
+            raise AssertionError("a value that crosses stages is whole on every column")
 
 
 def nbytes(piece: Piece, batch_size: int) -> int:
     """Bytes of the piece; its gradient has as many."""
     return prod(shape(piece, batch_size)) * DTYPE_BYTES[piece.transfer.dtype]
+
+
+def _between(transfer: Transfer, source: StageSpec, target: StageSpec) -> Iterator[Piece]:
+    """Between two columns."""
+    match transfer.placement:
+        case Shard():
+            yield from _row_pieces(transfer, source, target)
+        case Replicate():
+            for i, rank in enumerate(target.ranks):
+                yield Piece(transfer, source.ranks[i * len(source.ranks) // len(target.ranks)], rank)
+        case Partial():
+            for i, rank in enumerate(source.ranks):
+                yield Piece(transfer, rank, target.ranks[i * len(target.ranks) // len(source.ranks)])
 
 
 def _row_pieces(transfer: Transfer, source: StageSpec, target: StageSpec) -> Iterator[Piece]:

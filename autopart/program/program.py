@@ -8,11 +8,11 @@ A receive belongs to the next F or B in the list, a send to the last one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from autopart.ir.graph import GlobalSize, Size
-from autopart.sharding.placement import Placement
+from autopart.ir.graph import Dim
+from autopart.sharding.placement import Placement, Shard
 
 
 class Kind(Enum):
@@ -48,7 +48,7 @@ class Transfer:
     value: str
     source: int
     target: int
-    shape: tuple[int | Size | GlobalSize, ...]
+    shape: tuple[Dim, ...]
     dtype: str
     placement: Placement
     differentiable: bool
@@ -56,8 +56,11 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class StageSpec:
-    """What the runtime needs to know of a stage. ``shares``: samples of a microbatch by replica, in the order of ``ranks``.
-    ``inputs`` are names of graph inputs that the stage reads; ``parameters`` and ``buffers`` fully qualified names.
+    """What the runtime needs to know of a stage, which runs on a mesh of data times tensor ranks, row major.
+
+    ``shares``: samples of a microbatch by replica; ``weights``: of the columns of a replica, by which they share out what
+    is split over them (empty: evenly). ``inputs`` are names of graph inputs that the stage reads; ``parameters`` and
+    ``buffers`` fully qualified names.
     """
 
     index: int
@@ -68,11 +71,28 @@ class StageSpec:
     buffers: tuple[str, ...] = ()
     recompute: bool = False
     random: bool = False  # it has dropout or another random op: seed before every forward
+    tensor: int = 1
+    weights: tuple[int, ...] = ()
+    zero: int = 0
+
+    def column(self, index: int) -> StageSpec:
+        """The ranks of one column: replicas that share samples alone."""
+        return replace(self, ranks=self.ranks[index :: self.tensor], tensor=1, weights=())
+
+    def replica(self, index: int) -> tuple[int, ...]:
+        """The ranks of one replica, in the order of columns."""
+        return self.ranks[index * self.tensor : (index + 1) * self.tensor]
+
+    def place(self, rank: int) -> tuple[int, int]:
+        """Replica and column of a rank."""
+        return divmod(self.ranks.index(rank), self.tensor)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """All of it. ``actions[rank]`` for every used rank."""
+    """All of it. ``actions[rank]`` for every used rank. ``shards``: how parameters and buffers are split over the columns
+    of their stages, by name; what is not named is held whole.
+    """
 
     batch_size: int
     microbatches: int
@@ -80,6 +100,7 @@ class Program:
     stages: tuple[StageSpec, ...]
     transfers: tuple[Transfer, ...]
     actions: Mapping[int, tuple[Action, ...]]
+    shards: Mapping[str, Shard] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from autopart.cluster.units import format_bytes
 from autopart.ir.graph import Value
 from autopart.plans import Plan, Stage
 from autopart.program.program import Program
-from autopart.report.text import block_names, device_names, ranges
+from autopart.report.text import block_names, device_names, mesh_text, ranges
 
 # Light fills that black text reads well on, told apart without relying on red against green.
 FILLS = ("#cfe2f3", "#fde9c9", "#d9ead3", "#ead1dc", "#d9d2e9", "#fff2cc", "#d0e0e3", "#f4cccc")
@@ -27,7 +27,11 @@ def format_dot(plan: Plan, cluster: Cluster, program: Program) -> str:
 
 
 def _stage(stage: Stage, cluster: Cluster) -> list[str]:
-    label = f"stage {stage.index}: {device_names(stage.ranks, cluster)}, rank {ranges(stage.ranks)}"
+    label = ", ".join(
+        filter(
+            None, (f"stage {stage.index}: {device_names(stage.ranks, cluster)}", f"rank {ranges(stage.ranks)}", mesh_text(stage))
+        )
+    )
     shares = "+".join(str(share) for share in stage.shares)
     return [
         f"  subgraph cluster_{stage.index} {{",

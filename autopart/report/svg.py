@@ -9,7 +9,7 @@ from autopart.cluster.cluster import Cluster
 from autopart.cluster.units import format_bytes, format_seconds
 from autopart.plans import Plan
 from autopart.program.program import Kind
-from autopart.report.text import block_names
+from autopart.report.text import block_names, mesh_text
 from autopart.simulate import Event, Timeline
 
 WIDTH, GUTTER, MARGIN, ROW, BAR = 1040, 210, 16, 24, 17
@@ -18,6 +18,7 @@ FORWARD = ("#9ecae1", "#a1d99b", "#fdd0a2", "#dadaeb", "#fcbba1", "#d9d9d9")
 BACKWARD = ("#4292c6", "#41ab5d", "#f16913", "#807dba", "#ef3b2c", "#737373")
 OTHER = {Kind.REDUCE: "#525252", Kind.UPDATE: "#bdbdbd"}
 LABEL_WIDTH = 15  # pixels that a microbatch's number needs
+MOST_MESHES = 3  # that the head of a picture has room for
 MOST_RANKS = 64  # rows that a picture shows; more ranks than that are drawn by stage, its first rank standing for all
 
 
@@ -50,6 +51,8 @@ def _head(plan: Plan) -> Iterator[str]:
     step = format_seconds(plan.estimate.step_time_s) if plan.estimate else "?"
     title = f"{plan.model.path} over {plan.cluster.path}: a step of {step}"
     samples = f"{plan.batch_size} samples in {plan.schedule.microbatches} microbatches, {plan.schedule.name}"
+    meshes = [f"stage {stage.index}: {mesh_text(stage)}" for stage in plan.stages if mesh_text(stage)]
+    samples += f"; {'; '.join(meshes[:MOST_MESHES])}{'; ...' if len(meshes) > MOST_MESHES else ''}" if meshes else ""
     yield _text(MARGIN, 22, title, "bold", size=14)
     yield _text(MARGIN, 40, f"{samples}; light: forward, dark: backward", color="#525252")
 
@@ -76,7 +79,7 @@ def _row(plan: Plan, cluster: Cluster, timeline: Timeline, row: tuple[int, int],
     if rank == stage.ranks[0]:
         yield f'<line x1="{MARGIN}" y1="{y}" x2="{WIDTH - MARGIN}" y2="{y}" stroke="#bdbdbd"/>'
     peak = f", {format_bytes(plan.estimate.peak_bytes.get(rank, 0))}" if plan.estimate else ""
-    where = f"stage {index}: {block_names(stage.blocks)}"
+    where = ", ".join(filter(None, (f"stage {index}: {block_names(stage.blocks)}", mesh_text(stage))))
     yield f"<g><title>{escape(where)}</title>"
     yield _text(MARGIN, y + 16, f"{index}", "bold", color=BACKWARD[index % len(BACKWARD)])
     yield _text(MARGIN + 18, y + 16, f"rank {rank}, {cluster.device(rank).name}{peak}")

@@ -1,4 +1,7 @@
-"""A plan for a terminal: what runs where, what it costs, how good it is, what else was tried. Fits 100 columns."""
+"""A plan for a terminal: what runs where, what it costs, how good it is, what else was tried.
+
+Fits 100 columns; 130 where stages have columns or ZeRO.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,15 @@ def _title(plan: Plan) -> str:
 
 
 def _stages(plan: Plan, cluster: Cluster) -> str:
-    head = ("stage", "ranks", "devices", "blocks", "samples", "memory of the fullest")
+    shown = any(map(mesh_text, plan.stages))
+    mesh = ("mesh",) if shown else ()
+    head = ("stage", "ranks", "devices", *mesh, "blocks", "samples", "memory of the fullest")
     rows = [
         (
             str(stage.index),
             ranges(stage.ranks),
             device_names(stage.ranks, cluster),
+            *((mesh_text(stage),) if shown else ()),
             block_names(stage.blocks),
             _shares(stage),
             _memory(stage, plan, cluster) + (", recomputed" if stage.recompute else ""),
@@ -45,7 +51,17 @@ def _stages(plan: Plan, cluster: Cluster) -> str:
     return table([head, *rows])
 
 
+def mesh_text(stage: Stage) -> str:
+    """``2 data x 4 tensor, zero 1``; nothing of a stage that splits by samples alone."""
+    if stage.tensor == 1 and not stage.zero:
+        return ""
+    shares = f" by {':'.join(map(str, stage.tensor_shares))}" if stage.tensor_shares else ""
+    columns = f" x {stage.tensor} tensor{shares}" if stage.tensor > 1 else ""
+    return f"{stage.data} data{columns}" + (f", zero {stage.zero}" if stage.zero else "")
+
+
 def _shares(stage: Stage) -> str:
+    """By replica."""
     runs = [(size, len(list(items))) for size, items in groupby(stage.shares)]
     return " + ".join(f"{count} x {size}" if count > 1 else str(size) for size, count in runs)
 

@@ -19,11 +19,13 @@ from autopart.program.program import Kind, Piece, Transfer
 from autopart.program.steps import Step, describe, split_steps
 from autopart.runtime.comm import Axis
 from autopart.runtime.gradients import GradientSummer
+from autopart.runtime.lending import Lender
 from autopart.runtime.package import LOSS, Package, Stage
 from autopart.runtime.rows import joined, part
 from autopart.runtime.surroundings import noted, seeded
 from autopart.runtime.tree import Tree, torch_dtype
 from autopart.runtime.world import World, failing_as, members
+from autopart.runtime.zero import ZeroGroup
 from autopart.sharding.placement import Partial, Replicate, Shard
 
 Key = tuple[int, bool]  # microbatch, backward?
@@ -57,17 +59,20 @@ class _Run:
 class Executor:
     """One rank's stage."""
 
-    def __init__(self, package: Package, world: World, tree: Tree, summers: Sequence[GradientSummer]) -> None:
+    def __init__(
+        self, package: Package, world: World, tree: Tree, summers: Sequence[GradientSummer | ZeroGroup], lender: Lender | None
+    ) -> None:
         index = package.stage_of(world.rank)
         assert index is not None, f"rank {world.rank} runs no stage"
         program = package.program
-        self.world, self.tree, self.summers = world, tree, tuple(summers)
+        self.world, self.tree, self.summers, self.lender = world, tree, tuple(summers), lender
         self.program, self.precision = program, package.precision
         self.spec = program.stages[index]
+        self.replica, self.column = self.spec.place(world.rank)
+        self.share = self.spec.shares[self.replica]
         self.stage: Stage = package.stages[index]()
         self.stage.device = world.device
-        self.index = self.spec.ranks.index(world.rank)
-        self.share = self.spec.shares[self.index]
+        self.stage.tensor = self._columns()
         self.steps = [step for step in split_steps(program.actions[world.rank]) if step.action.kind is not Kind.UPDATE]
         self.tags = {transfer: 2 * program.microbatches * i for i, transfer in enumerate(program.transfers)}
         self.pieces = {backward: messages(program, backward=backward) for backward in (False, True)}
@@ -76,11 +81,17 @@ class Executor:
         self.takes = self.stage.takes()
 
     def axis(self, *, whole: bool) -> Axis:
-        """The stage's replicas, with their rows of a microbatch, or of all of them."""
+        """The replicas of this rank's column, with their rows of a microbatch, or of all of them."""
         times = self.program.microbatches if whole else 1
         rows = tuple(share * times for share in self.spec.shares)
-        group = self.world.replicas.get(members(self.spec.ranks))
-        return Axis(self.index, self.spec.ranks, rows, self.program.batch_size, group, self.world.wire)
+        ranks = self.spec.column(self.column).ranks
+        group = self.world.replicas.get(members(ranks))
+        return Axis(self.replica, ranks, rows, self.program.batch_size, group, self.world.wire)
+
+    def _columns(self) -> Axis:
+        """The columns of this rank's replica, with their weights."""
+        ranks, weights = self.spec.replica(self.replica), self.spec.weights or (1,) * self.spec.tensor
+        return Axis(self.column, ranks, weights, sum(weights), self.world.columns.get(members(ranks)), self.world.wire)
 
     def prologue(self, inputs: Mapping[str, Tensor]) -> None:
         """Counts over all of this rank's samples, once a step."""
@@ -106,9 +117,9 @@ class Executor:
                 with self._at(describe(step.action)):
                     for near in steps[i : i + 2]:
                         self._post(run, near)
-                    if i == last:
+                    if step.action.kind is Kind.BACKWARD:
                         for summer in self.summers:
-                            summer.watch()
+                            summer.watch(last=i == last)
                     self._step(run, step)
                     self._retire(run)
             with self._at("the end of the step"):
@@ -142,7 +153,8 @@ class Executor:
     def _forward(self, run: _Run, m: int) -> None:
         leaves = {transfer.value: self._received(run, transfer, m) for transfer in self.incoming}
         known = {**run.feeds(m), **leaves}
-        with torch.set_grad_enabled(run.training), self._random(run, m), self._precision():
+        lending = self.lender.forward() if self.lender else nullcontext()
+        with torch.set_grad_enabled(run.training), self._random(run, m), self._precision(), lending:
             result = self.stage.forward(self.tree, *(known[name] for name in self.takes))
         values = (result,) if len(self.stage.gives) == 1 else tuple(result or ())
         run.leaves[m] = leaves
@@ -165,8 +177,9 @@ class Executor:
             if grad is not None and value.requires_grad:
                 roots.append(value)
                 grads.append(grad.to(value.dtype))
-        if roots:
-            torch.autograd.backward(roots, grads)
+        with self.lender.backward() if self.lender else nullcontext():
+            if roots:
+                torch.autograd.backward(roots, grads)
 
     def _gradient(self, run: _Run, name: str, value: Tensor, m: int) -> Tensor | None:
         """What flows back into a value that this stage gave: the sum over the stages that read it."""
@@ -227,26 +240,32 @@ class Executor:
                 ((_, tensor),) = arrived
                 return tensor
             case Partial():
-                return self._sum(transfer, arrived)
+                return self._sum(transfer, [tensor for _, tensor in arrived])
 
     def _assembled_gradient(self, transfer: Transfer, arrived: Sequence[tuple[Piece, Tensor]]) -> Tensor:
-        """As its placement says: a shard's is a shard, a replicated value's partial, a partial value's replicated."""
+        """As its placement says: a shard's is a shard, a replicated value's partial, a partial value's replicated. Partial over
+        columns: the columns that read from this rank each have a term of it.
+        """
         match transfer.placement:
             case Shard():
-                return joined([tensor for _, tensor in arrived], transfer.placement)
-            case Replicate():
-                return self._sum(transfer, arrived)
-            case Partial():
-                ((_, tensor),) = arrived
-                return tensor
+                return self._sum(transfer, [joined(rows, transfer.placement) for rows in self._by_column(transfer, arrived)])
+            case Replicate() | Partial():
+                return self._sum(transfer, [tensor for _, tensor in arrived])
 
-    def _sum(self, transfer: Transfer, arrived: Sequence[tuple[Piece, Tensor]]) -> Tensor:
+    def _by_column(self, transfer: Transfer, arrived: Sequence[tuple[Piece, Tensor]]) -> list[list[Tensor]]:
+        """Gradients by the column of the target that they come from."""
+        found: dict[int, list[Tensor]] = {}
+        target = self.program.stages[transfer.target]
+        for piece, tensor in arrived:
+            found.setdefault(target.place(piece.target_rank)[1], []).append(tensor)
+        return list(found.values())
+
+    def _sum(self, transfer: Transfer, terms: Sequence[Tensor]) -> Tensor:
         """Of terms that may be none."""
-        sizes = shape(Piece(transfer, 0, 0), self.program.batch_size)
-        found = torch.zeros(sizes, dtype=torch_dtype(transfer.dtype), device=self.world.device)
-        for _, tensor in arrived:
-            found = found + tensor
-        return found
+        if not terms:
+            sizes = shape(Piece(transfer, 0, 0, rows=self.share), self.program.batch_size)
+            return torch.zeros(sizes, dtype=torch_dtype(transfer.dtype), device=self.world.device)
+        return sum(terms[1:], terms[0])
 
     def _send(self, run: _Run, peer: int, m: int, *, backward: bool) -> None:
         for piece in self.pieces[backward][self.world.rank, peer]:
@@ -298,7 +317,7 @@ class Executor:
         return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
 
     def _random(self, run: _Run, m: int) -> AbstractContextManager[object]:
-        return seeded((*run.seed, self.spec.index, m, self.index), self.world.device) if self.spec.random else nullcontext()
+        return seeded((*run.seed, self.spec.index, m, self.replica), self.world.device) if self.spec.random else nullcontext()
 
     def _at(self, doing: str) -> AbstractContextManager[object]:
         return noted(f"rank {self.world.rank}, stage {self.spec.index}, in {doing}")

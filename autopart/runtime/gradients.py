@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,13 +19,61 @@ from torch.utils.hooks import RemovableHandle
 from autopart.program.reductions import BUCKET_BYTES
 from autopart.runtime.world import failing_as
 
+T = TypeVar("T")
+
+
+class Outbox:
+    """Buckets of parameters that leave in a fixed order, each when a backward has reached all of it; ``launch(i)`` sends one."""
+
+    def __init__(self, buckets: Sequence[Sequence[nn.Parameter]], launch: Callable[[int], None]) -> None:
+        self.buckets, self.launch = buckets, launch
+        self.left = len(buckets)  # those that are due have left
+        self._missing: list[int] = []
+        self._hooks: list[RemovableHandle] = []
+
+    def open(self, *, hooked: bool) -> None:
+        """All are due: when the running backward reaches them if ``hooked``, at the latest with ``rest``."""
+        self.left = 0
+        self._missing = [len(bucket) for bucket in self.buckets]
+        for i, bucket in enumerate(self.buckets if hooked else ()):
+            for parameter in bucket:
+                hook = parameter.register_post_accumulate_grad_hook(self._arrived(i))  # type: ignore[no-untyped-call]
+                self._hooks.append(hook)
+
+    def rest(self) -> None:
+        """Sends what is due and has not left."""
+        self._unhook()
+        while self.left < len(self.buckets):
+            self._launch_next()
+
+    def close(self) -> None:
+        """Nothing is due any more."""
+        self._unhook()
+        self.left = len(self.buckets)
+
+    def _arrived(self, bucket: int) -> Callable[[Tensor], None]:
+        def hook(_: Tensor) -> None:
+            self._missing[bucket] -= 1
+            while self.left < len(self.buckets) and not self._missing[self.left]:
+                self._launch_next()
+
+        return hook
+
+    def _launch_next(self) -> None:
+        self.left += 1
+        self.launch(self.left - 1)
+
+    def _unhook(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
 
 @dataclass(eq=False)
 class _Bucket:
-    """Parameters whose gradients travel together; ``missing`` counts those that the running backward has yet to reach."""
+    """Parameters whose gradients travel together."""
 
     parameters: list[nn.Parameter]
-    missing: int = 0
     flat: Tensor | None = None
     work: dist.Work | None = None
 
@@ -49,76 +98,61 @@ class GradientSummer:
         self.group, self.wire, self.overlap, self.bucket_bytes = group, wire, overlap, bucket_bytes
         self._trainable: tuple[bool, ...] = ()
         self._buckets: list[_Bucket] = []
-        self._launched = 0
-        self._hooks: list[RemovableHandle] = []
+        self._outbox = Outbox((), self._launch)
 
-    def watch(self) -> None:
-        """Before the last backward: from now on a bucket leaves as soon as its gradients are final."""
-        if not self.overlap or self._flags() != self._trainable:
-            return  # or which parameters get a gradient is not agreed yet
-        for bucket in self._buckets:
-            bucket.missing = len(bucket.parameters)
-            for parameter in bucket.parameters:
-                hook = parameter.register_post_accumulate_grad_hook(self._arrived(bucket))  # type: ignore[no-untyped-call]
-                self._hooks.append(hook)
+    def watch(self, *, last: bool) -> None:
+        """Before a backward: from the last one on a bucket leaves as soon as its gradients are final."""
+        if last and self.overlap and self._flags() == self._trainable:  # or which parameters get a gradient is not agreed yet
+            self._outbox.open(hooked=True)
 
     def start(self) -> None:
         """After the last backward: sends what has not left yet."""
-        self._unhook()
         if self._flags() != self._trainable:
             self._agree()
-        while self._launched < len(self._buckets):
-            self._launch()
+        self._outbox.rest()
 
     def finish(self) -> None:
         """Waits, and writes the sums into ``.grad``."""
         for bucket in self._buckets:
             if bucket.work is not None:
                 _take(bucket)
-        self._launched = 0
+        self._outbox.open(hooked=False)
 
     def abandon(self) -> None:
         """After an error: nothing may fire later."""
-        self._unhook()
-        self._launched = 0
+        self._outbox.close()
         for bucket in self._buckets:
             bucket.flat = bucket.work = None
-
-    def _unhook(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+        self._outbox.open(hooked=False)
 
     def _flags(self) -> tuple[bool, ...]:
         return tuple(parameter.requires_grad for parameter in self.parameters)
 
     def _agree(self) -> None:
         """Which parameters have a gradient on any rank, and the buckets that follow."""
-        mask = torch.tensor([p.grad is not None for p in self.parameters], dtype=torch.int32, device=self.wire)
-        with failing_as("agreeing which parameters have a gradient"):
-            dist.all_reduce(mask, dist.ReduceOp.MAX, group=self.group)
-        active = [p for p, has in zip(self.parameters, mask.tolist(), strict=True) if has]
+        active = agreed(self.parameters, [p.grad is not None for p in self.parameters], self.group, self.wire)
         self._buckets = [_Bucket(parameters) for parameters in _packed(active, self.bucket_bytes)]
         self._trainable = self._flags()
+        self._outbox = Outbox([bucket.parameters for bucket in self._buckets], self._launch)
+        self._outbox.open(hooked=False)
 
-    def _arrived(self, bucket: _Bucket) -> Callable[[Tensor], None]:
-        def hook(_: Tensor) -> None:
-            bucket.missing -= 1
-            while self._launched < len(self._buckets) and not self._buckets[self._launched].missing:
-                self._launch()
-
-        return hook
-
-    def _launch(self) -> None:
-        """Sends the next bucket, and takes in those that have arrived: few copies of gradients exist at a time."""
-        bucket = self._buckets[self._launched]
-        self._launched += 1
+    def _launch(self, index: int) -> None:
+        """Sends a bucket, and takes in those that have arrived: few copies of gradients exist at a time."""
+        bucket = self._buckets[index]
         bucket.flat = torch.cat([_flat(p) for p in bucket.parameters]).to(self.wire)
         with failing_as("summing gradients over the ranks that hold a parameter"):
             bucket.work = dist.all_reduce(bucket.flat, group=self.group, async_op=True)
-        for earlier in self._buckets[: self._launched - 1]:
+        for earlier in self._buckets[:index]:
             if earlier.work is not None and earlier.work.is_completed():
                 _take(earlier)
+
+
+def agreed(names: Sequence[T], mine: Sequence[bool], group: dist.ProcessGroup, wire: torch.device) -> list[T]:
+    """Those that have a gradient on any rank of the group."""
+    mask = torch.tensor(mine, dtype=torch.int32, device=wire)
+    with failing_as("agreeing which parameters have a gradient"):
+        dist.all_reduce(mask, dist.ReduceOp.MAX, group=group)
+    return [name for name, has in zip(names, mask.tolist(), strict=True) if has]
 
 
 def _take(bucket: _Bucket) -> None:

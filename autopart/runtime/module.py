@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from autopart.program.reductions import BUCKET_BYTES, gradient_sums
+from autopart.program.reductions import BUCKET_BYTES
 from autopart.runtime import weights
 from autopart.runtime.batch import Share, microbatch, read_batch, whole_share
 from autopart.runtime.executor import Executor
 from autopart.runtime.gradients import GradientSummer
+from autopart.runtime.lending import Lender
 from autopart.runtime.package import Package, read_package
+from autopart.runtime.sums import divided, share_out, summers
 from autopart.runtime.tree import Tree, blank, torch_dtype
 from autopart.runtime.weights import Rows
-from autopart.runtime.world import join, members, total
+from autopart.runtime.world import join, total
 
 CONSTANTS_FILE = "constants.pt"
 
@@ -52,11 +56,14 @@ class DistributedModule(nn.Module):
         self._stage = self._package.stage_of(self._world.rank)
         # Past nn.Module's bookkeeping, which would register them.
         object.__setattr__(self, "_placeholder", nn.Parameter(torch.empty(0, device=self._world.device)))
-        object.__setattr__(self, "_tree", self._grown())
+        held, shared = divided(self._package, self._world.rank)
+        object.__setattr__(self, "_tree", self._grown({name for each in shared for name in each.parameters}))
+        self._lender = Lender()
+        self._zero = share_out(shared, self._world, self._tree, self._lender, bucket_bytes)
         # The tree's tables are this module's own: names are the model's, without a prefix.
         for table in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
             setattr(self, table, getattr(self._tree, table))
-        self._executor = self._make_executor(bucket_bytes)
+        self._executor = self._make_executor(summers(held, self._world, self._tree, bucket_bytes))
         self._load_constants()
 
     # Training
@@ -87,11 +94,9 @@ class DistributedModule(nn.Module):
 
     def clip_grad_norm_(self, max_norm: float, norm_type: float = 2.0) -> Tensor:
         """As ``torch.nn.utils.clip_grad_norm_`` over the whole model, each parameter counted once; the norm before clipping."""
-        mine = [
-            parameter.grad
-            for name, parameter in self.named_parameters()
-            if parameter.grad is not None and self._package.ranks_holding(name)[0] == self._world.rank
-        ]
+        own = [name for group in self._zero for name in group.parts]
+        own += [n for n, _ in self.named_parameters() if any(part.rank == self.rank for part in self._package.parts_of(n))]
+        mine = [parameter.grad for name, parameter in self.named_parameters() if parameter.grad is not None and name in own]
         norms = [torch.linalg.vector_norm(grad.detach().double(), norm_type) for grad in mine]
         local = torch.stack(norms) if norms else torch.zeros(1, dtype=torch.float64, device=self._world.device)
         if math.isinf(norm_type):
@@ -129,41 +134,39 @@ class DistributedModule(nn.Module):
 
     @property
     def share(self) -> Share:
-        """Which rows of a batch are this rank's; none on an idle rank."""
+        """Which rows of a batch are this rank's, as those of all columns of its replica; none on an idle rank."""
         program = self._package.program
         if self._stage is None:
             return Share(program.batch_size, program.microbatches, 0, 0)
         spec = program.stages[self._stage]
-        index = spec.ranks.index(self._world.rank)
-        return Share(program.batch_size, program.microbatches, sum(spec.shares[:index]), spec.shares[index])
+        replica, _ = spec.place(self._world.rank)
+        return Share(program.batch_size, program.microbatches, sum(spec.shares[:replica]), spec.shares[replica])
 
     # Weights
 
     def full_state_dict(self) -> dict[str, Tensor]:
         """The unsplit model's state dict on process 0, empty elsewhere."""
-        held = self._held()
         rows: Rows = (*self._package.parameters, *(b for b in self._package.buffers if b.persistent))
-        return weights.gather(self._package, self._world, rows, held.get)
+        return weights.gather(self._package, self._world, rows, self._source(lambda tensor: tensor))
 
     def full_gradients(self) -> dict[str, Tensor]:
         """Every parameter's gradient by name on process 0, empty elsewhere; a parameter without one is left out."""
-        held = dict(self.named_parameters())
-        return weights.gather(self._package, self._world, self._package.parameters, lambda name: _grad(held.get(name)))
+        return weights.gather(self._package, self._world, self._package.parameters, self._source(lambda tensor: tensor.grad))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Takes this rank's part of the unsplit model's state dict. Needs no other rank."""
         assert strict, "a state dict is loaded strictly"
         assert not assign, "a state dict is loaded by copying"
-        weights.load(self._package, self._held(), state_dict)
+        weights.load(self._package, self.rank, self._takers(), state_dict)
         return [], []
 
     def load_checkpoint(self, path: str | Path) -> None:
         """``load_state_dict`` from a file that torch.save or safetensors wrote; only this rank's part is read into memory."""
-        weights.load(self._package, self._held(), weights.read_checkpoint(path))
+        weights.load(self._package, self.rank, self._takers(), weights.read_checkpoint(path))
 
     def load_constants(self, constants: Mapping[str, Tensor]) -> None:
         """Fills the buffers that no state dict has, by name (``constants.pt`` beside the package does it by itself)."""
-        weights.load_constants(self._package, self._held(), constants)
+        weights.load_constants(self._package, self.rank, self._takers(), constants)
 
     def forward(self, *_: object) -> Tensor:
         raise NotImplementedError("a rank has no forward of its own: use train_step or eval_loss")
@@ -175,13 +178,16 @@ class DistributedModule(nn.Module):
         executor, share, inputs = self._executor, self.share, self._package.inputs
         tensors = read_batch(batch, inputs, executor.spec.inputs if executor else (), share, local=local)
         if executor is not None:
-            executor.prologue(self._moved(whole_share(tensors, inputs, share, local=local, wanted=executor.stage.counts())))
-            loss = executor.run(
-                lambda m: self._moved(microbatch(tensors, inputs, share, m, local=local)),
-                training=training,
-                scale=scale,
-                seed=(self.seed, self.step),
-            )
+            with ExitStack() as stack:
+                for group in self._zero:
+                    stack.enter_context(group.whole())
+                executor.prologue(self._moved(whole_share(tensors, inputs, share, local=local, wanted=executor.stage.counts())))
+                loss = executor.run(
+                    lambda m: self._moved(microbatch(tensors, inputs, share, m, local=local)),
+                    training=training,
+                    scale=scale,
+                    seed=(self.seed, self.step),
+                )
         mine = torch.zeros(1, dtype=torch.float64, device=self._world.device) if loss is None else loss.double().reshape(1)
         return total(self._world, mine)[0].to(torch.float64 if self._package.precision == "float64" else torch.float32)
 
@@ -209,34 +215,25 @@ class DistributedModule(nn.Module):
                 before += parameter.grad
             parameter.grad = before
 
-    def _grown(self) -> Tree:
+    def _grown(self, shared: Container[str]) -> Tree:
+        """Everything that this rank holds; of parameters that it shares out their shapes alone."""
         tree, package, device = Tree(), self._package, self._world.device
         for row in package.parameters:
             if self._stage in package.holders[row.name]:
-                tensor = blank(row.value.shape_at(1), row.value.dtype, device)
+                where = torch.device("meta") if row.name in shared else device
+                tensor = blank(package.local_shape(self.rank, row), row.value.dtype, where)
                 tree.put_parameter(row.name, nn.Parameter(tensor, requires_grad=row.trainable))
         for buffer in package.buffers:
             if self._stage in package.holders[buffer.name]:
-                tensor = blank(buffer.value.shape_at(1), buffer.value.dtype, device)
+                tensor = blank(package.local_shape(self.rank, buffer), buffer.value.dtype, device)
                 tree.put_buffer(buffer.name, tensor, persistent=buffer.persistent)
         return tree
 
-    def _make_executor(self, bucket_bytes: int) -> Executor | None:
+    def _make_executor(self, plain: Sequence[GradientSummer]) -> Executor | None:
         if self._stage is None:
             return None
-        held, world = dict(self.named_parameters()), self._world
-        summers = [
-            GradientSummer(
-                [held[name] for name in each.parameters],
-                world.sums[members(each.ranks)],
-                world.wire,
-                overlap=len(each.stages) == 1,
-                bucket_bytes=bucket_bytes,
-            )
-            for each in gradient_sums(self._package.program.stages)
-            if world.rank in each.ranks
-        ]
-        return Executor(self._package, world, self._tree, summers)
+        lender = self._lender if self._lender.parts else None
+        return Executor(self._package, self._world, self._tree, [*plain, *self._zero], lender)
 
     def _load_constants(self) -> None:
         path = self._package.folder / CONSTANTS_FILE
@@ -246,11 +243,21 @@ class DistributedModule(nn.Module):
     def _held(self) -> dict[str, Tensor]:
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
+    def _takers(self) -> weights.Takers:
+        takers: dict[str, Callable[[Tensor], object]] = {name: tensor.copy_ for name, tensor in self._held().items()}
+        for group in self._zero:
+            takers.update({name: partial(group.load, name) for name in group.parts})
+        return takers
+
+    def _source(self, of: Callable[[Tensor], Tensor | None]) -> weights.Source:
+        """What ``of`` has of each parameter and buffer, to be gathered."""
+        held = {name: found for name, tensor in self._held().items() if (found := of(tensor)) is not None}
+        shared: dict[str, Callable[[str], Tensor]] = {}
+        for group in self._zero:
+            shared.update(dict.fromkeys(group.parts, group.reader(of)))
+        return weights.Source(held.__contains__, lambda name: shared[name](name) if name in shared else held.get(name), shared)
+
     def train(self, mode: bool = True) -> DistributedModule:
         super().train(mode)
         self._tree.training = mode
         return self
-
-
-def _grad(parameter: nn.Parameter | None) -> Tensor | None:
-    return None if parameter is None else parameter.grad

@@ -22,6 +22,7 @@ from autopart.ir.graph import Buffer, Input, Parameter, Value
 from autopart.program.program import Program, StageSpec
 from autopart.program.text import parse_actions
 from autopart.runtime.comm import Axis
+from autopart.sharding.placement import Shard, apportion
 
 STAGES_FILE, TENSORS_FILE = "stages.py", "tensors.json"
 LOSS = "loss"
@@ -32,15 +33,20 @@ class Stage:
 
     ``forward(m, ...)`` takes this rank's tree and, by name, graph inputs and values of earlier stages; it returns what ``gives``
     names (one value as it is, several as a tuple). ``prologue(m, ...)`` takes inputs of all microbatches and keeps what it
-    counts on ``self``, for the step. ``replicas`` and ``device`` are set before either is called.
+    counts on ``self``, for the step. ``replicas`` (the ranks of this column), ``tensor`` (the columns of this replica) and
+    ``device`` are set before either is called. What is given is the same on all columns, the loss their sum.
     """
 
     ranks: tuple[int, ...] = ()
     shares: tuple[int, ...] = ()
+    columns: int = 1
+    weights: tuple[int, ...] = ()
+    zero: int = 0
     gives: tuple[str, ...] = ()
     random: bool = False
     recompute: bool = False
     replicas: Axis
+    tensor: Axis
     device: torch.device
     forward: Callable[..., Any]
     prologue: Callable[..., None] | None = None
@@ -54,6 +60,16 @@ class Stage:
     def counts(cls) -> tuple[str, ...]:
         """Names of the prologue's arguments after the tree."""
         return tuple(inspect.signature(cls.prologue).parameters)[2:] if cls.prologue else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which of its ``of`` units a rank holds of a parameter or buffer."""
+
+    rank: int
+    start: int = 0
+    units: int = 1
+    of: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,31 @@ class Package:
         stages = self.program.stages
         return tuple(sorted({rank for index in self.holders[name] for rank in stages[index].ranks}))
 
+    def parts_of(self, name: str) -> tuple[Part, ...]:
+        """The ranks that together hold all of a parameter or buffer once, in the order of their parts."""
+        if name not in self.program.shards:
+            return (Part(self.ranks_holding(name)[0]),)
+        stage = self.program.stages[self.holders[name][0]]
+        return tuple(self.part_on(rank, name) for rank in stage.ranks[: stage.tensor])
+
+    def part_on(self, rank: int, name: str) -> Part:
+        """What a rank that holds a parameter or buffer has of it."""
+        shard = self.program.shards.get(name)
+        if shard is None:
+            return Part(rank)
+        stage = next(stage for stage in self.program.stages if rank in stage.ranks)
+        column = stage.place(rank)[1]
+        units = apportion(shard.units, stage.weights or (1,) * stage.tensor)
+        return Part(rank, sum(units[:column]), units[column], shard.units)
+
+    def local_shape(self, rank: int, row: Parameter | Buffer) -> tuple[int, ...]:
+        """Sizes of what a rank holds of a parameter or buffer."""
+        shape, part = list(row.value.shape_at(1)), self.part_on(rank, row.name)
+        if part.units < part.of:
+            dim = self.program.shards[row.name].dim
+            shape[dim] = shape[dim] // part.of * part.units
+        return tuple(shape)
+
 
 def read_package(folder: str | Path) -> Package:
     """Imports ``stages.py`` of a folder that ``autopart compile`` wrote, and checks that its program reads."""
@@ -96,7 +137,8 @@ def read_package(folder: str | Path) -> Package:
         Parameter(row["name"], _value(row), row.get("trainable", True), tuple(row.get("tied", ()))) for row in table["parameters"]
     )
     buffers = tuple(Buffer(row["name"], _value(row), row.get("persistent", True)) for row in table["buffers"])
-    program = _program(module, holders, parameters, buffers)
+    shards = {row["name"]: Shard(*row["shard"]) for row in (*table["parameters"], *table["buffers"]) if "shard" in row}
+    program = _program(module, holders, parameters, buffers, shards)
     return Package(folder, program, module.STAGES, module.INPUTS, parameters, buffers, holders, module.PRECISION, module.RANKS)
 
 
@@ -140,7 +182,11 @@ def _value(row: Mapping[str, Any]) -> Value:
 
 
 def _program(
-    module: ModuleType, holders: Mapping[str, tuple[int, ...]], parameters: tuple[Parameter, ...], buffers: tuple[Buffer, ...]
+    module: ModuleType,
+    holders: Mapping[str, tuple[int, ...]],
+    parameters: tuple[Parameter, ...],
+    buffers: tuple[Buffer, ...],
+    shards: Mapping[str, Shard],
 ) -> Program:
     stages = tuple(
         StageSpec(
@@ -152,9 +198,12 @@ def _program(
             tuple(b.name for b in buffers if index in holders[b.name]),
             stage.recompute,
             stage.random,
+            stage.columns,
+            stage.weights,
+            stage.zero,
         )
         for index, stage in enumerate(module.STAGES)
     )
     ranks = sorted({rank for stage in stages for rank in stage.ranks})
     actions = {rank: parse_actions(module.PROGRAM, rank) for rank in ranks}
-    return Program(module.BATCH, module.MICROBATCHES, module.SCHEDULE, stages, module.TRANSFERS, actions)
+    return Program(module.BATCH, module.MICROBATCHES, module.SCHEDULE, stages, module.TRANSFERS, actions, shards)

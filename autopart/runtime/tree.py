@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,16 @@ class Tree(nn.Module):
     """Holds parameters, buffers and further trees: ``tree.transformer.h[3].attn.c_attn.weight``.
 
     ``tree.h[2:5]`` is a list of three, ``tree["a-b"]`` reaches names that Python can't spell. Only what was put in is there:
-    a rank that runs ``h.3`` to ``h.5`` has no ``h[0]``.
+    a rank that runs ``h.3`` to ``h.5`` has no ``h[0]``. What is read may be another tensor than what is held (``lend``).
     """
 
-    if TYPE_CHECKING:
+    def __init__(self) -> None:
+        super().__init__()
+        self._lent: dict[str, Callable[[], Tensor]] = {}
 
-        def __getattr__(self, name: str) -> Any: ...
+    def __getattr__(self, name: str) -> Any:
+        lent = self.__dict__.get("_lent", {}).get(name)
+        return super().__getattr__(name) if lent is None else lent()
 
     def __getitem__(self, key: int | str | slice) -> Any:
         if isinstance(key, slice):
@@ -26,7 +30,7 @@ class Tree(nn.Module):
         name = str(key)
         for table in (self._modules, self._parameters, self._buffers):
             if name in table:
-                return table[name]
+                return self._lent[name]() if name in self._lent else table[name]
         raise KeyError(f"{name!r} is not on this rank; it holds {', '.join(self._names()) or 'nothing'}")
 
     def _names(self) -> Iterable[str]:
@@ -42,6 +46,11 @@ class Tree(nn.Module):
         holder._buffers[name] = tensor  # noqa: SLF001
         if not persistent:
             holder._non_persistent_buffers_set.add(name)  # noqa: SLF001
+
+    def lend(self, path: str, read: Callable[[], Tensor]) -> None:
+        """Whoever reads a parameter gets what ``read`` gives at that moment."""
+        holder, name = self._holder(path)
+        holder._lent[name] = read  # noqa: SLF001
 
     def grow(self, path: str) -> Tree:
         """The container at a path, made where it does not exist."""

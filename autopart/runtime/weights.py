@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,16 +13,25 @@ from torch import Tensor
 
 from autopart.errors import RunError
 from autopart.ir.graph import Buffer, Parameter
-from autopart.runtime.package import Package
+from autopart.runtime.package import Package, Part
+from autopart.runtime.rows import joined, part
 from autopart.runtime.tree import torch_dtype
 from autopart.runtime.world import World, failing_as
 
 Rows = tuple[Parameter | Buffer, ...]
+Takers = Mapping[str, Callable[[Tensor], object]]
+"""What takes the value of a parameter or buffer that this rank holds, by name."""
 SHOWN = 8  # names in a message
 
 
-def load(package: Package, held: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    """Copies this rank's part of the unsplit model's state dict; anything missing, unexpected or misshapen is one error."""
+def own(package: Package, rank: int, name: str, whole: Tensor) -> Tensor:
+    """What a rank holds of a parameter or buffer, cut from the whole of it."""
+    mine = package.part_on(rank, name)
+    return whole if mine.units == mine.of else part(whole, package.program.shards[name], mine.of, mine.start, mine.units)
+
+
+def load(package: Package, rank: int, takers: Takers, state: Mapping[str, Tensor]) -> None:
+    """Hands over this rank's part of the unsplit model's state dict; anything missing, unexpected or misshapen is one error."""
     wanted = _wanted(package)
     missing = [name for name, names in wanted.items() if not any(n in state for n in names)]
     known = {name for names in wanted.values() for name in names}
@@ -45,19 +55,19 @@ def load(package: Package, held: Mapping[str, Tensor], state: Mapping[str, Tenso
         )
     with torch.no_grad():
         for name, source in sources.items():
-            if name in held:
-                held[name].copy_(state[source])
+            if name in takers:
+                takers[name](own(package, rank, name, state[source]))
 
 
-def load_constants(package: Package, held: Mapping[str, Tensor], constants: Mapping[str, Tensor]) -> None:
+def load_constants(package: Package, rank: int, takers: Takers, constants: Mapping[str, Tensor]) -> None:
     """Fills buffers that no state dict has: tables made in the model's constructor, constants of its code."""
-    lost = [b.name for b in package.buffers if not b.persistent and b.name in held and b.name not in constants]
+    lost = [b.name for b in package.buffers if not b.persistent and b.name in takers and b.name not in constants]
     if lost:
         raise RunError(_listed("no value for these buffers, which are in no state dict", lost), remedy="Compile the plan again.")
     with torch.no_grad():
         for buffer in package.buffers:
-            if buffer.name in held and buffer.name in constants:
-                held[buffer.name].copy_(constants[buffer.name])
+            if buffer.name in takers and buffer.name in constants:
+                takers[buffer.name](own(package, rank, buffer.name, constants[buffer.name]))
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Tensor]:
@@ -78,43 +88,59 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Tensor]:
     return state
 
 
-def gather(package: Package, world: World, rows: Rows, tensor_of: Callable[[str], Tensor | None]) -> dict[str, Tensor]:
-    """Whole tensors by name on process 0 (elsewhere nothing), each from the first rank that holds it; None is left out."""
-    present = _present(package, world, rows, tensor_of)
+@dataclass(frozen=True)
+class Source:
+    """What a rank has to gather, by name. ``whole`` is asked on every rank that holds something, in the same order, for what
+    ``has`` answers for on the first rank that holds it, or, if it is ``shared`` out, on any.
+    """
+
+    has: Callable[[str], bool]
+    whole: Callable[[str], Tensor | None]
+    shared: Container[str]
+
+
+def gather(package: Package, world: World, rows: Rows, source: Source) -> dict[str, Tensor]:
+    """Whole tensors by name on process 0 (elsewhere nothing), from the first ranks that hold them."""
+    present = _present(package, world, rows, source)
     found: dict[str, Tensor] = {}
     for row, here in zip(rows, present, strict=True):
-        owner = package.ranks_holding(row.name)[0]
         if not here:
             continue
-        tensor = tensor_of(row.name) if world.rank == owner else None
         with failing_as(f"gathering {row.name} on rank 0"):
-            whole = _to_first(world, row, owner, tensor)
-        if whole is not None:
+            mine = source.whole(row.name)
+            parts = [_to_first(package, world, row, part, mine) for part in package.parts_of(row.name)]
+        arrived = [tensor for tensor in parts if tensor is not None]
+        if arrived:
+            whole = arrived[0] if len(parts) == 1 else joined(arrived, package.program.shards[row.name])
             names = (row.name, *row.tied) if isinstance(row, Parameter) else (row.name,)
             found.update(dict.fromkeys(names, whole))
     return found
 
 
-def _to_first(world: World, row: Parameter | Buffer, owner: int, tensor: Tensor | None) -> Tensor | None:
-    source, here = world.process_of[owner], dist.get_rank()
-    if tensor is not None and tensor.is_sparse:
-        tensor = tensor.to_dense()
-    if source == here == 0:
-        assert tensor is not None
-        return tensor.detach().cpu().clone()
+def _to_first(package: Package, world: World, row: Parameter | Buffer, part: Part, tensor: Tensor | None) -> Tensor | None:
+    """One part of a tensor, on process 0."""
+    source, here = world.process_of[part.rank], dist.get_rank()
     if source == here:
-        assert tensor is not None
-        dist.send(tensor.detach().to(world.wire).contiguous(), 0)
+        assert tensor is not None, f"rank {part.rank} has no {row.name}"
+        tensor = (tensor.to_dense() if tensor.is_sparse else tensor).detach()
+        if here == 0:
+            return tensor.cpu().clone()
+        dist.send(tensor.to(world.wire).contiguous(), 0)
     elif here == 0:
-        buffer = torch.empty(row.value.shape_at(1), dtype=torch_dtype(row.value.dtype), device=world.wire)
+        shape = package.local_shape(part.rank, row)
+        buffer = torch.empty(shape, dtype=torch_dtype(row.value.dtype), device=world.wire)
         dist.recv(buffer, source)
         return buffer.cpu()
     return None
 
 
-def _present(package: Package, world: World, rows: Rows, tensor_of: Callable[[str], Tensor | None]) -> list[bool]:
-    """Which rows have a tensor on their first rank."""
-    mine = [package.ranks_holding(row.name)[0] == world.rank and tensor_of(row.name) is not None for row in rows]
+def _present(package: Package, world: World, rows: Rows, source: Source) -> list[bool]:
+    """Which rows have a tensor."""
+
+    def answers(name: str) -> bool:
+        return name in source.shared or package.parts_of(name)[0].rank == world.rank
+
+    mine = [answers(row.name) and source.has(row.name) for row in rows]
     mask = torch.tensor(mine, dtype=torch.int32, device=world.wire)
     with failing_as("asking who has which tensor"):
         dist.all_reduce(mask, dist.ReduceOp.MAX)

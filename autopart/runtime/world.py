@@ -29,7 +29,8 @@ class World:
     """The place of this process: its rank in the plan, the processes of all ranks, its device.
 
     ``wire`` is where messages lie: the device under NCCL, the CPU under gloo. ``replicas`` are the groups that share samples,
-    ``sums`` those that sum gradients: apart, because they run at the same time.
+    ``columns`` those that share out the work on one replica's samples, ``sums`` those that sum gradients: apart, because they
+    run at the same time; ``gathers`` those that share parameters out, and run beside both.
     """
 
     rank: int
@@ -39,7 +40,9 @@ class World:
     forward: dist.ProcessGroup
     backward: dist.ProcessGroup
     replicas: Mapping[Ranks, dist.ProcessGroup]
+    columns: Mapping[Ranks, dist.ProcessGroup]
     sums: Mapping[Ranks, dist.ProcessGroup]
+    gathers: Mapping[Ranks, dist.ProcessGroup]
 
 
 def members(ranks: Iterable[int]) -> Ranks:
@@ -97,8 +100,10 @@ def join(
             here if nccl else torch.device("cpu"),
             forward=group(used),
             backward=group(used),
-            replicas=groups(stage.ranks for stage in program.stages),
-            sums=groups(each.ranks for each in gradient_sums(program.stages)),
+            replicas=groups(stage.column(t).ranks for stage in program.stages for t in range(stage.tensor)),
+            columns=groups(stage.replica(d) for stage in program.stages for d in range(len(stage.shares))),
+            sums=groups(each.ranks for each in gradient_sums(program)),
+            gathers=groups(each.ranks for each in gradient_sums(program) if each.zero),
         )
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from autopart.ir.graph import Argument, GlobalSize, Op, Ref, Size, Symbol, Value
+from autopart.ir.graph import Argument, Dim, GlobalSize, Op, Ref, Size, Symbol, Value
 from autopart.sharding.ops import losses
 from autopart.sharding.placement import Shard
 from autopart.sharding.rules import Place, argument, uses
 
-Sizes = Sequence[int | Size | GlobalSize]
+Sizes = Sequence[Dim]
 Keywords = tuple[tuple[str, Argument], ...]
 
 
@@ -69,7 +69,9 @@ def count(sizes: Sizes) -> int | GlobalSize:
     """The product of sizes, over the global batch."""
     number = 1
     symbols = [
-        f"({size})" if not str(size.expression).isalnum() else size.expression for size in sizes if not isinstance(size, int)
+        f"({size})" if not str(size.expression).isalnum() else size.expression
+        for size in sizes
+        if isinstance(size, Size | GlobalSize)
     ]
     for size in sizes:
         number *= size if isinstance(size, int) else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from autopart.ir.graph import Argument, GlobalSize, Op, Size, Value
+from autopart.ir.graph import Argument, Dim, GlobalSize, Op, Size, Value
 from autopart.sharding.placement import Shard
 from autopart.sharding.rules import Place, Row, RowNumbers, argument, base_name
 
@@ -46,7 +46,7 @@ def settle_value(value: Value, place: Place) -> Value:
     return replace(value, shape=tuple(size if d == dim else whole_size(size) for d, size in enumerate(value.shape)))
 
 
-def whole_size(size: int | Size | GlobalSize) -> int | GlobalSize:
+def whole_size(size: Dim) -> Dim:
     return GlobalSize(size.expression) if isinstance(size, Size) else size
 
 

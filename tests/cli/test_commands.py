@@ -131,6 +131,8 @@ def test_output_files(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         {"microbatches": 6},
         {"schedule": "gpipe", "stages": 2, "microbatches": 4},
         {"stages": 2, "data": 2, "microbatches": 3},
+        {"tensor": 1, "stages": 2},
+        {"data": 2, "zero": 3},
     ],
     ids=str,
 )
@@ -138,7 +140,9 @@ def test_pins_hold(pins: dict[str, str | int], here: Path, capsys: pytest.Captur
     plan(capsys, *(text for name, value in pins.items() for text in (f"--{name}", str(value))))
     found = load_plan("plan.json")
     assert len(found.stages) == pins.get("stages", len(found.stages))
-    assert all(stage.data == len(stage.ranks) == pins.get("data", stage.data) for stage in found.stages)
+    assert all(len(stage.shares) == stage.data == pins.get("data", stage.data) for stage in found.stages)
+    assert all(stage.tensor == pins.get("tensor", stage.tensor) for stage in found.stages)
+    assert all(stage.zero == pins.get("zero", 0) for stage in found.stages)
     assert found.schedule.microbatches == pins.get("microbatches", found.schedule.microbatches)
     assert found.schedule.name == pins.get("schedule", "1f1b")
 
@@ -212,12 +216,16 @@ def test_infeasible_says_what_is_missing_and_what_helps(here: Path, capsys: pyte
     small = CLUSTER.replace("8 GiB", "340 MiB").replace("4 GiB", "300 MiB")
     Path("cluster.yaml").write_text(small)
     Path("plan.json").write_text("precious")
-    done = run(capsys, "plan", "model.py", "--devices", "cluster.yaml", "--batch-size", "24")
+    asked = ("plan", "model.py", "--devices", "cluster.yaml", "--batch-size", "24", "--zero", "0")
+    done = run(capsys, *asked, "--tensor", "1")
     assert_refused(done, "no plan fits", "block middle alone needs", "What would help", status=1)
     assert Path("plan.json").read_text() == "precious"
+    assert "leave out --tensor 1" in done.err
     assert "the optimizer momentum" in done.err
-    done = run(capsys, "plan", "model.py", "--devices", "cluster.yaml", "--batch-size", "24", "--optimizer", "momentum")
-    assert done.status == 0, "what is said to help does help"
+    leaner = run(capsys, *asked, "--tensor", "1", "--optimizer", "momentum")
+    assert leaner.status == 0, "what is said to help does help"
+    assert run(capsys, *asked).status == 0, "and so does that"
+    assert any(stage.tensor > 1 for stage in load_plan("plan.json").stages)
 
 
 def test_interrupted(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

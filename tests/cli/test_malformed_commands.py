@@ -33,6 +33,10 @@ ARGUMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "unknown precision": (f"{PLAN} --precision fp32", ("--precision", "float32")),
     "unknown schedule": (f"{PLAN} --schedule zigzag", ("--schedule", "1f1b")),
     "unknown format": ("show plan.json --format pdf", ("--format", "dot")),
+    "tensor degree of none": (f"{PLAN} --tensor 0", ("--tensor", "from 1 up")),
+    "unknown level": (f"{PLAN} --zero 4", ("--zero", "4", "3")),
+    "layout without a name": (f"{PLAN} --layout S(0)", ("--layout", "'S(0)'", "fc1.weight=S(0)")),
+    "unknown layout": (f"{PLAN} --layout fc*=split", ("--layout", "'fc*=split'")),
     "show without a plan": ("show", ("plan.json",)),
 }
 
@@ -47,7 +51,9 @@ UNUSABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "cluster that is a folder": ("plan model.py --devices folder --batch-size 24", ("folder", "directory")),
     "cluster that is binary": ("plan model.py --devices weights.bin --batch-size 24", ("weights.bin", "UTF-8")),
     "model and cluster swapped": ("plan cluster.yaml --devices model.py --batch-size 24", ("model.py",)),
-    "tensor degree": (f"{PLAN} --tensor 2", ("--tensor 2", "--tensor 1")),
+    "tensor degree": (f"{PLAN} --tensor 7", ("7 columns", "2 devices", "--tensor 1 or 2 or 3 or 4")),
+    "zero of one replica": (f"{PLAN} --zero 1 --data 1", ("ZeRO level 1", "two replicas", "--zero")),
+    "layout of nothing": (f"{PLAN} --layout nowhere*=S(0)", ("'nowhere*'", "no op, parameter or buffer")),
     "more stages than devices": (f"{PLAN} --stages 9", ("9 stages", "--stages between 1 and 3")),
     "more replicas than devices": (f"{PLAN} --data 9", ("9 replicas", "4 devices", "--data between 1 and 4")),
     "more replicas than samples": (

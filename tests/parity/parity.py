@@ -26,7 +26,7 @@ from autopart.frontend.load import Loaded, batch_of
 from autopart.frontend.precision import precision_of
 from autopart.frontend.trace import scalar_loss
 from autopart.package import write_package
-from autopart.pipeline import Built, Front, emit_package
+from autopart.pipeline import Built, Front, emit_package, localized
 from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.program.check import check_plan
 from autopart.program.lower import lower
@@ -53,11 +53,21 @@ nodes:
 
 @dataclass(frozen=True)
 class Part:
-    """One stage: samples of a microbatch by replica, its weight in the division of the blocks, recomputation."""
+    """One stage: samples of a microbatch by replica, its weight in the division of the blocks, recomputation; tensor degree,
+    ZeRO level, how columns share what they split, and layouts that are fixed.
+    """
 
     shares: tuple[int, ...]
     weight: float = 1.0
     recompute: bool = False
+    tensor: int = 1
+    zero: int = 0
+    tensor_shares: tuple[int, ...] = ()
+    layouts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def ranks(self) -> int:
+        return len(self.shares) * self.tensor
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,7 @@ class Case:
 
     @property
     def ranks(self) -> int:
-        return self.unused + sum(len(part.shares) for part in self.parts)
+        return self.unused + sum(part.ranks for part in self.parts)
 
     def in_one_microbatch(self) -> Case:
         """The same global batch in the same proportions, for models that mix samples."""
@@ -91,7 +101,8 @@ def compiled(source: Front, case: Case, folder: Path, settings: Settings | None 
     cluster = load_cluster(str(folder / "cluster.yaml"))
     plan = plan_of(source.blocks, case, settings)
     check_plan(plan, source.blocks, cluster)
-    built = Built(plan, source, cluster, lower(source.blocks, plan))
+    local = localized(plan, source, cluster)
+    built = Built(plan, source, cluster, local, lower(local.blocks, local.plan, local.shards))
     write_package(folder, emit_package(built), source.loaded, source.traced, None)
     return built
 
@@ -102,8 +113,21 @@ def plan_of(blocks: Blocks, case: Case, settings: Settings) -> Plan:
     free = iter(case.order or range(case.unused, case.ranks))
     stages = []
     for i, (part, own) in enumerate(zip(case.parts, divided(names, [part.weight for part in case.parts]), strict=True)):
-        ranks = tuple(next(free) for _ in part.shares)
-        stages.append(Stage(i, tuple(own), ranks, part.shares, data=len(ranks), recompute=part.recompute))
+        ranks = tuple(next(free) for _ in range(part.ranks))
+        stages.append(
+            Stage(
+                i,
+                tuple(own),
+                ranks,
+                part.shares,
+                data=len(part.shares),
+                tensor=part.tensor,
+                zero=part.zero,
+                recompute=part.recompute,
+                layouts=dict(part.layouts),
+                tensor_shares=part.tensor_shares,
+            )
+        )
     schedule = Schedule(case.schedule, case.microbatches)
     unused = tuple(sorted(set(range(case.ranks)) - {rank for stage in stages for rank in stage.ranks}))
     return Plan(ModelRef("model.py"), ClusterRef("cluster.yaml"), case.batch, settings, schedule, tuple(stages), unused)

@@ -31,7 +31,7 @@ def _train(_: int, folder: Path, state: dict[str, Tensor], batch: Any) -> tuple[
         start = summer.start
 
         def spy(summer: Any = summer, start: Any = start, seen: list[int] = early[-1]) -> None:
-            seen.append(summer._launched)
+            seen.append(summer._outbox.left)
             start()
 
         summer.start = spy  # type: ignore[method-assign]

@@ -7,12 +7,14 @@ from random import Random
 
 import pytest
 
+from autopart.cluster.cluster import same_node
 from autopart.errors import Infeasible
 from autopart.planner import oracle
 from autopart.planner.best import best_plan
 from autopart.planner.decode import decode
 from autopart.planner.ilp import solve
-from autopart.planner.price import Index, formula_s, make_index, price, propose
+from autopart.planner.meshes import Index, make_index
+from autopart.planner.price import formula_s, price, propose
 from autopart.planner.problem import Candidate, Choice, Problem
 from autopart.planner.score import estimate, formula_step, score
 from autopart.plans import ModelRef, Settings
@@ -62,19 +64,24 @@ def random_candidate(rng: Random, problem: Problem) -> Candidate | None:
 
 
 def test_any_candidate_becomes_a_valid_plan_of_the_same_formula() -> None:
-    stages = 0
+    stages = columns = 0
     for seed in range(CASES):
         rng, index = Random(seed), random_index(seed)
         problem = price(index, propose(index))
         for candidate in filter(None, (random_candidate(rng, problem) for _ in range(5))):
             plan = decode(candidate, problem, index)
+            assert plan is not None
             check_plan(plan, index.blocks, index.cluster)
             assert plan == decode(candidate, problem, index)
             assert formula_step(plan, index) == pytest.approx(candidate.step_s, rel=1e-12)
             exact = oracle.step_s(problem, candidate.setting, candidate.choices)
             assert exact is None or exact == pytest.approx(candidate.step_s, rel=1e-12)
             stages = max(stages, len(plan.stages))
+            replicas = [stage.replica(replica) for stage in plan.stages for replica in range(stage.data)]
+            assert all(same_node(index.cluster, ranks) for ranks in replicas), "columns of a replica are in one node"
+            columns += any(stage.tensor > 1 for stage in plan.stages)
     assert stages > 2
+    assert columns > 10
 
 
 def test_what_the_solver_says_fits_also_fits_when_simulated() -> None:
@@ -82,7 +89,9 @@ def test_what_the_solver_says_fits_also_fits_when_simulated() -> None:
         index = random_index(seed)
         problem = price(index, propose(index))
         for candidate in solve(problem, gap=0.05, time_limit_s=20).candidates[:2]:
-            scored = score(decode(candidate, problem, index), index)
+            plan = decode(candidate, problem, index)
+            assert plan is not None
+            scored = score(plan, index)
             assert not scored.overfull
             assert estimate(scored, index).schedule_bound_s <= scored.step_s * (1 + 1e-9)
 

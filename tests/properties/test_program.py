@@ -19,7 +19,7 @@ from autopart.program.steps import ProgramError
 from autopart.program.text import format_actions, parse_actions
 from autopart.simulate import simulate
 from cost_models.hardware import Link
-from tests.programs import FREE, chain, cluster_of, costs_of, random_case, random_costs, random_shares
+from tests.programs import FREE, chain, cluster_of, costs_of, random_case, random_costs, random_program, random_shares
 
 CASES = 1500
 MUTANTS = 3000
@@ -71,10 +71,22 @@ def _simulates(program: Program, costs, cluster) -> None:  # type: ignore[no-unt
             assert min(timeline.seconds[rank].values()) >= -1e-12
 
 
+def test_random_meshes_match_print_and_execute() -> None:
+    uneven = 0
+    for seed in range(CASES):
+        program = random_program(Random(seed))
+        match(program)
+        assert executes(program), seed
+        text = format_actions(program.actions)
+        assert all(parse_actions(text, rank) == actions for rank, actions in program.actions.items()), seed
+        uneven += len({stage.tensor for stage in program.stages}) > 1
+    assert uneven > CASES / 3
+
+
 def test_a_changed_program_never_slips_through() -> None:
     """What a match accepts can be executed; dropping, doubling or redirecting anything is never accepted."""
     rng = Random(7)
-    programs = [lower(*random_case(seed)[:2]) for seed in range(60)]
+    programs = [lower(*random_case(seed)[:2]) for seed in range(60)] + [random_program(Random(seed)) for seed in range(60)]
     refused = 0
     for _ in range(MUTANTS):
         program = rng.choice(programs)

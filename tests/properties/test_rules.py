@@ -221,7 +221,7 @@ def check(case: Case, row: Row, shapes_only: bool) -> None:
         if not shapes_only:
             close(gathered([each[i] for each in made], place, shares), expected[i], what)
     if leaves and not shapes_only:
-        check_gradients(case, row, parts, whole, made, expected, what)
+        check_gradients(case, row, shares, parts, whole, made, expected, what)
 
 
 def close(actual: Tensor, expected: Tensor, what: str) -> None:
@@ -288,13 +288,13 @@ def gathered(made: list[Tensor], place: Place, shares: Sequence[int]) -> Tensor:
 def check_gradients(
     case: Case,
     row: Row,
+    shares: Sequence[int],
     parts: list[dict[str, Tensor]],
     whole: dict[str, Tensor],
     made: list[tuple[Tensor, ...]],
     expected: tuple[Tensor, ...],
     what: str,
 ) -> None:
-    shares = SHARES[case.unit]
     chosen = [i for i, tensor in enumerate(expected) if tensor.requires_grad and not isinstance(row.outputs[i], Unread)]
     if not chosen:
         return

@@ -7,7 +7,7 @@ import pytest
 from autopart.cluster.load import parse_cluster
 from autopart.pipeline import Limits, decide, model_ref, priced
 from autopart.planfile import dump_plan, parse_plan
-from autopart.planner.price import make_index
+from autopart.planner.meshes import make_index
 from autopart.plans import Settings
 from autopart.program.check import check_plan
 from tests.fronts import front

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from tests.zoo.batches import SEQUENCE, VOCABULARY, floats, ids, labels, seeded
 
 
-def gpt2(dropout: float = 0.0) -> nn.Module:
+def gpt2(dropout: float = 0.0, heads: int = 2) -> nn.Module:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     return GPT2LMHeadModel(
         GPT2Config(
             n_layer=3,
-            n_head=2,
+            n_head=heads,
             n_embd=16,
             vocab_size=VOCABULARY,
             n_positions=16,

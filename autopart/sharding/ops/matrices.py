@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from string import ascii_letters
 
-from autopart.sharding.rules import Call, Labels, Row, broadcast, by_labels, rule
+from autopart.sharding.placement import Partial, Shard
+from autopart.sharding.rules import Call, Labels, Place, Row, broadcast, by_labels, rule
 
 PRODUCTS = {
     "aten.mm": "ij,jk->ik", "aten.bmm": "bij,bjk->bik", "aten.mv": "ij,j->i", "aten.dot": "i,i->", "aten.vdot": "i,i->",
@@ -21,8 +22,21 @@ def contraction(call: Call, operands: list[Labels], out: Labels) -> Iterator[Row
 
 
 def biased(call: Call, operands: list[Labels], bias: Labels, out: Labels) -> Iterator[Row]:
-    """``operand @ operand + bias``: with a bias no row may leave a partial result, the bias would be counted once per rank."""
-    return by_labels(call, [*operands, bias], [out])
+    """``operand @ operand + bias``: a partial result takes a partial bias, else it would be counted once per rank."""
+    yield from by_labels(call, [*operands, bias], [out])
+    yield from summed(call, operands, out, len(operands))
+
+
+def summed(call: Call, operands: Sequence[Labels], out: Labels, added: int) -> Iterator[Row]:
+    """Rows of a contraction split along a label that it sums over, beside a term ``added`` (its tensor use) to the result."""
+    label = next((label for label in operands[0] if label is not None and label not in out and label in operands[1]), None)
+    others = [use for use in range(len(operands) + 1) if use != added]
+    size = call.shapes[others[0]][list(operands[0]).index(label)] if label is not None else 0
+    for outer in call.splits(size):
+        places: list[Place] = [Partial()] * (len(operands) + 1)
+        for use, dims in zip(others, operands, strict=True):
+            places[use] = Shard(list(dims).index(label), outer)
+        yield Row(tuple(places), (Partial(),))
 
 
 @rule("linear")
@@ -67,7 +81,9 @@ def added_product(call: Call) -> Iterator[Row]:
     operands, out = equation.split("->")
     result = list(out)
     first = [None if d is None else result[d] for d in broadcast(call.shapes[0], call.outputs[0])]
-    yield from by_labels(call, [first, *(list(dims) for dims in operands.split(","))], [result], linear=[(0, 1), (0, 2)])
+    factors = [list(dims) for dims in operands.split(",")]
+    yield from by_labels(call, [first, *factors], [result], linear=[(0, 1), (0, 2)])
+    yield from summed(call, factors, result, 0)
 
 
 @rule("bilinear")
@@ -121,7 +137,9 @@ def cdist(call: Call) -> Iterator[Row]:
 
 
 def convolution(call: Call, transposed: bool, groups: int) -> Iterator[Row]:
-    """Samples; for one group also channels in (summed) and out. Positions are never split."""
+    """Samples; for one group also channels in (summed) and out, of several whole groups. Positions are never split."""
+    if groups > 1 and len(call.op.args) > 6:
+        yield from grouped(call, groups)
     spatial = len(call.shapes[1]) - 2
     batch = ["n"] if len(call.shapes[0]) == spatial + 2 else []
     within, out = ("i", "o") if groups == 1 else (None, None)
@@ -130,8 +148,17 @@ def convolution(call: Call, transposed: bool, groups: int) -> Iterator[Row]:
     w = [within, out, *positions] if transposed else [out, within, *positions]
     result = [*batch, out, *positions]
     if len(call.shapes) == 3:
-        return biased(call, [x, w], [out], result)
-    return contraction(call, [x, w], result)
+        yield from biased(call, [x, w], [out], result)
+    else:
+        yield from contraction(call, [x, w], result)
+
+
+def grouped(call: Call, groups: int) -> Iterator[Row]:
+    """Groups are channels in, channels out and filters, one after the other; the op is told how many are its own."""
+    channels = len(call.shapes[0]) - len(call.shapes[1]) + 1
+    if groups % call.unit == 0 and channels >= 0:
+        filters: tuple[Place, ...] = (Shard(0),) * (len(call.shapes) - 1)
+        yield Row((Shard(channels), *filters), (Shard(channels),))
 
 
 @rule("conv1d conv2d conv3d")

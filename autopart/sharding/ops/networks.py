@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autopart.sharding.placement import Shard
 from autopart.sharding.rules import Call, Labels, Row, by_labels, numbered, rule
 
 
@@ -28,14 +29,17 @@ def weight_norm(call: Call) -> Iterator[Row]:
 
 @rule("group_norm instance_norm")
 def group_norm(call: Call) -> Iterator[Row]:
-    """``(x, groups, weight, bias)``, ``(x, weight, bias, running_mean, running_var, use_input_stats, …)``: sample by sample.
+    """``(x, groups, weight, bias)``, ``(x, weight, bias, running_mean, running_var, use_input_stats, …)``: sample by sample, and
+    by whole groups, of which the op is told how many are its own.
 
     An instance norm that keeps running statistics averages them over the samples: that has no row.
     """
     if call.base == "aten.instance_norm" and call.arg(3, "running_mean", None) is not None and call.arg(5, "", True):
-        return iter(())
+        return
     labels: Labels = ["n", *[None] * (len(call.shapes[0]) - 1)]
-    return by_labels(call, [labels, *([None] * len(other) for other in call.shapes[1:])], [labels])
+    yield from by_labels(call, [labels, *([None] * len(other) for other in call.shapes[1:])], [labels])
+    if call.base == "aten.group_norm" and call.integer(1, "num_groups", 1) % call.unit == 0:
+        yield Row((Shard(1), *(Shard(0) for _ in call.shapes[1:])), (Shard(1),))
 
 
 @rule("batch_norm")

@@ -10,9 +10,11 @@ import pytest
 from autopart.cluster.cluster import Cluster, Group
 from autopart.errors import Infeasible, InputError
 from autopart.planner.baselines import baselines
-from autopart.planner.best import best_plan, check_pins
+from autopart.planner.best import best_plan
 from autopart.planner.choose import with_memory
-from autopart.planner.price import Index, make_index, price, propose
+from autopart.planner.meshes import Index, make_index
+from autopart.planner.pins import check_pins
+from autopart.planner.price import price, propose
 from autopart.planner.strategies import Pins
 from autopart.plans import ModelRef, Settings
 from cost_models.hardware import DeviceType, Link
@@ -32,7 +34,7 @@ def test_chosen_is_never_slower_than_a_baseline_and_shows_them_all() -> None:
     plan = best_plan(index_of((FAST, 2), (SLOW, 2)))
     assert plan.estimate is not None
     times = [row.step_time_s for row in plan.baselines if row.step_time_s is not None]
-    assert len(plan.baselines) == 6
+    assert len(plan.baselines) == 7
     assert plan.estimate.step_time_s <= min(times)
     assert all((row.step_time_s is None) == bool(row.infeasible) for row in plan.baselines)
 
@@ -46,6 +48,18 @@ def test_an_impossible_baseline_says_why() -> None:
     assert rows["data parallel, even"].reason == "4 devices, but 2 samples"
     assert rows["even pipeline"].reason == "4 devices, but 3 blocks"
     assert rows["fastest device alone"].best is not None
+
+
+def test_an_expert_splits_ops_inside_nodes() -> None:
+    """Every node a stage, of all its devices' columns; their parameters are split."""
+    (row,) = (row for row in baselines(index_of((FAST, 2), (SLOW, 2))) if row.name == "tensor in nodes, pipeline across")
+    assert row.best is not None
+    stages = row.best.plan.stages
+    assert [(stage.ranks, stage.data, stage.tensor, stage.zero) for stage in stages] == [((0, 1), 1, 2, 0), ((2, 3), 1, 2, 0)]
+    assert {layout[0] for stage in stages for name, layout in stage.layouts.items() if name.endswith("weight")} == {"S"}
+    odd = {row.name: row for row in baselines(index_of((FAST, 3), (SLOW, 1), batch_size=1))}
+    assert odd["tensor in nodes, pipeline across"].reason == "3 replicas, but 1 samples"
+    assert "tensor in nodes, pipeline across" not in {row.name for row in baselines(index_of((FAST, 1), (SLOW, 1)))}
 
 
 def test_pins_hold() -> None:
@@ -63,10 +77,16 @@ def test_pins_hold() -> None:
         (Pins(data=3, stages=2), "3 replicas", "between 1 and 2"),
         (Pins(stages=4), "4 stages of 3 blocks", "between 1 and 3"),
         (Pins(stages=0), "0 stages", "between 1 and 3"),
+        (Pins(tensor=5), "5 columns for each replica: a node has 2 devices at most", "--tensor 1 or 2 or 3 or 4"),
+        (Pins(tensor=2, data=3), "3 replicas of each stage: there is room for 2, 64 samples and --tensor 2", "between 1 and 2"),
+        (Pins(tensor=2, stages=3), "3 stages of 3 blocks on 4 devices, 2 for each replica", "between 1 and 2"),
+        (Pins(zero=2, data=1), "ZeRO level 2, but no stage can have two replicas", "Leave out --zero"),
+        (Pins(zero=1, microbatches=64), "ZeRO level 1, but no stage", "Leave out --zero"),
+        (Pins(layouts={"fc0*": "S(0)"}, tensor=1), "--layout, but every replica is one device", "--tensor 2"),
     ],
 )
 def test_impossible_pins_are_the_users_mistake(pins: Pins, what: str, remedy: str) -> None:
-    with pytest.raises(InputError, match=what) as caught:
+    with pytest.raises(InputError, match=re.escape(what)) as caught:
         check_pins(index_of((FAST, 2), (SLOW, 2)), pins)
     assert remedy in caught.value.remedy
 

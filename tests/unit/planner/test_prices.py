@@ -12,7 +12,8 @@ from autopart.blocks.blocks import Block, Blocks
 from autopart.cluster.cluster import Cluster, Group
 from autopart.ir.graph import Ref, Size
 from autopart.planner.decode import build_plan
-from autopart.planner.price import Index, formula_s, make_index, price_option, propose
+from autopart.planner.meshes import Index, make_index
+from autopart.planner.price import formula_s, price_option, propose
 from autopart.planner.problem import Choice, Part
 from autopart.planner.score import estimate, formula_step, score
 from autopart.plans import ModelRef, Plan, Schedule, Settings, Stage
@@ -29,12 +30,13 @@ LINK = Link(LATENCY, BANDWIDTH)
 ROWS = 8
 
 
-def three_layers() -> Blocks:
-    """X [b, 4] through three 4 x 4 matrices; the last block also sums the loss."""
+def three_layers(*, tied: bool = False) -> Blocks:
+    """X [b, 4] through three 4 x 4 matrices; the last block also sums the loss. ``tied``: the last matrix is the first."""
     b = Builder()
     x = b.input("x", (Size("b"), 4))
+    weights = [b.parameter(f"fc{layer}.weight", (4, 4)) for layer in range(2 if tied else 3)]
     for layer in range(3):
-        weight = b.parameter(f"fc{layer}.weight", (4, 4))
+        weight = weights[layer % len(weights)]
         x = b.op("aten.linear.default", Ref(x), Ref(weight), shape=(Size("b"), 4), module=f"fc{layer}")
     b.op("aten.sum.default", Ref(x), shape=(), module="loss")
     graph = b.graph(b.ops[-1].outputs[0].name)
@@ -78,7 +80,7 @@ def test_memory_counts_state_and_what_the_backward_needs(index: Index) -> None:
 
 
 def test_a_stage_pays_half_of_its_boundaries_and_all_of_its_sum(index: Index) -> None:
-    option = price_option(index.table, index.cluster, (Part(0, (5, 3)),), recompute=False)
+    option = price_option(index.whole, index.cluster, (Part(0, (5, 3)),), recompute=False)
     one_way_s = LATENCY + 5 * 4 * 4 / BANDWIDTH
     assert option.boundary_s == pytest.approx([0, one_way_s, one_way_s, 0])  # half of there and back
     assert option.time_s[0, 1] == pytest.approx(matmul_s(3, rows=5) + LAUNCH)
@@ -89,7 +91,7 @@ def test_a_stage_pays_half_of_its_boundaries_and_all_of_its_sum(index: Index) ->
 
 
 def test_recomputation_runs_the_forward_again(index: Index) -> None:
-    plain, again = (price_option(index.table, index.cluster, (Part(0, (8,)),), recompute) for recompute in (False, True))
+    plain, again = (price_option(index.whole, index.cluster, (Part(0, (8,)),), recompute) for recompute in (False, True))
     assert again.time_s[0] - plain.time_s[0] == pytest.approx(index.table.seconds(DEVICE, ROWS).forward)
 
 
@@ -162,6 +164,6 @@ def test_shares_fill_every_microbatch(index: Index) -> None:
 
 def test_formula_takes_the_slowest_part() -> None:
     index = make_index(three_layers(), one_node(), ROWS, Settings(), ModelRef("m.py"))
-    uneven = price_option(index.table, index.cluster, (Part(0, (7, 1)),), recompute=False)
+    uneven = price_option(index.whole, index.cluster, (Part(0, (7, 1)),), recompute=False)
     busiest = index.table.seconds(DEVICE, 7).total.sum()
     assert formula_s([uneven], [Choice(0, 3, 0)], 1) == pytest.approx(busiest + uneven.sync_s.sum())

@@ -6,15 +6,16 @@ from itertools import product
 from random import Random
 
 from autopart.planner.problem import Part
+from autopart.planner.shares import Pool, even_parts, fastest_parts
 from autopart.planner.strategies import (
+    FURTHER,
     OPTIONS,
+    OptionSketch,
     Pins,
-    Pool,
     device_counts,
     enumerate_settings,
-    even_parts,
-    fastest_parts,
     microbatch_counts,
+    tensor_degrees,
 )
 
 
@@ -72,7 +73,7 @@ def test_pins_leave_what_they_ask_for() -> None:
 
 
 def test_a_roomy_option_needs_neither_recomputation_nor_other_shares() -> None:
-    tight = enumerate_settings([pool(2)], 4, roomy=never)
+    tight = enumerate_settings([pool(2)], 4, roomy=never, pins=Pins(zero=0))
     roomy = enumerate_settings([pool(2)], 4, roomy=lambda _parts, _microbatches: True)
     assert not any(option.recompute for setting in roomy for option in setting.options)
     assert sum(len(setting.options) for setting in tight) == 2 * sum(len(setting.options) for setting in roomy)
@@ -92,9 +93,90 @@ def test_a_model_that_mixes_samples_has_one_microbatch_and_one_without_a_batch_o
 
 def test_numbers_of_options_and_microbatches_stay_bounded() -> None:
     settings = enumerate_settings([pool(128), pool(128), pool(128)], 5040, roomy=never)
-    assert max(len(setting.options) for setting in settings) <= OPTIONS
+    assert max(len(setting.options) for setting in settings) <= OPTIONS + FURTHER
     divisors = microbatch_counts(5040, only_one=False, pinned=None)
     assert divisors[0] == 1
     assert divisors[-1] == 5040
     assert len(divisors) <= 22
     assert all(5040 % n == 0 for n in divisors)
+
+
+def always(_parts: tuple[Part, ...], _microbatches: int) -> bool:
+    return True
+
+
+def everywhere(_group: int, _tensor: int) -> bool:
+    return True
+
+
+def teams_of(options: tuple[OptionSketch, ...]) -> set[tuple[int, tuple[tuple[int, int], ...]]]:
+    """(tensor degree, (group, replicas) of each part) of the options that have one."""
+    return {
+        (option.parts[0].tensor, tuple((part.group, len(part.samples)) for part in option.parts))
+        for option in options
+        if option.parts[0].tensor > 1
+    }
+
+
+def test_teams_are_powers_of_two_and_what_divides_a_node() -> None:
+    assert tensor_degrees(1) == ()
+    assert tensor_degrees(8) == (2, 4, 8)
+    assert tensor_degrees(12) == (2, 3, 4, 6, 8, 12)
+
+
+def test_teams_fill_nodes_but_never_leave_them() -> None:
+    (setting,) = enumerate_settings([pool(12, node_size=6)], 8, roomy=always, splits=everywhere, pins=Pins(microbatches=1))
+    found = teams_of(setting.options)
+    most = {tensor: max(counts[0][1] for t, counts in found if t == tensor) for tensor, _ in found}
+    assert most == {2: 6, 3: 4, 4: 2, 6: 2}
+    assert all(sum(option.parts[0].samples) == 8 for option in setting.options)
+
+
+def test_stages_of_teams_of_two_groups() -> None:
+    pools = [pool(4, node_size=4), pool(2, node_size=2), pool(3, node_size=1)]
+    (setting,) = enumerate_settings(pools, 8, roomy=always, splits=everywhere, pins=Pins(microbatches=1))
+    alone = {(2, ((0, 1),)), (2, ((0, 2),)), (4, ((0, 1),)), (2, ((1, 1),))}
+    assert teams_of(setting.options) == alone | {(2, ((0, 1), (1, 1))), (2, ((0, 2), (1, 1)))}
+
+
+def test_where_the_model_can_not_be_split_nothing_is() -> None:
+    only_two = enumerate_settings([pool(4, node_size=4)], 4, roomy=always, splits=lambda _group, tensor: tensor == 2)
+    assert {tensor for setting in only_two for tensor, _ in teams_of(setting.options)} == {2}
+    assert not any(teams_of(setting.options) for setting in enumerate_settings([pool(4, node_size=4)], 4, roomy=always))
+
+
+def test_a_pinned_degree_leaves_no_other() -> None:
+    for pins in (Pins(tensor=2), Pins(tensor=2, data=2), Pins(tensor=1)):
+        settings = enumerate_settings([pool(4, node_size=4)], 4, roomy=never, splits=everywhere, pins=pins)
+        options = [option for setting in settings for option in setting.options]
+        assert {part.tensor for option in options for part in option.parts} == {pins.tensor}
+        assert pins.data is None or {len(option.parts[0].samples) for option in options} == {pins.data}
+
+
+def test_without_a_batch_dim_columns_remain() -> None:
+    (setting,) = enumerate_settings([pool(4, node_size=4)], 1, roomy=always, splits=everywhere, one_replica=True)
+    assert {(part.tensor, part.samples) for option in setting.options for part in option.parts} == {
+        (1, (1,)),
+        (2, (1,)),
+        (4, (1,)),
+    }
+
+
+def test_zero_is_for_replicas_whose_memory_is_tight() -> None:
+    (tight,) = enumerate_settings([pool(2)], 4, roomy=never, pins=Pins(microbatches=2))
+    assert {option.zero for option in tight.options if len(option.parts[0].samples) == 2} == {0, 1, 2, 3}
+    assert {option.zero for option in tight.options if len(option.parts[0].samples) == 1} == {0}
+    (one,) = enumerate_settings([pool(2)], 4, roomy=never, pins=Pins(microbatches=1))
+    assert {option.zero for option in one.options} == {0, 2, 3}
+    (roomy,) = enumerate_settings([pool(2)], 4, roomy=always, pins=Pins(microbatches=1))
+    assert {option.zero for option in roomy.options} == {0}
+    (pinned,) = enumerate_settings([pool(2)], 4, roomy=always, pins=Pins(microbatches=1, zero=1))
+    assert {(len(option.parts[0].samples), option.zero) for option in pinned.options} == {(1, 0), (2, 1)}
+
+
+def test_single_devices_without_zero_are_the_same_whatever_comes_on_top() -> None:
+    pools = [pool(6, memory=1.0), pool(4, memory=3.0, node_size=4)]
+    more = enumerate_settings(pools, 24, roomy=never, splits=everywhere)
+    plain = enumerate_settings(pools, 24, roomy=never, pins=Pins(tensor=1, zero=0))
+    for a, b in zip(more, plain, strict=True):
+        assert a.options[: len(b.options)] == b.options

@@ -40,6 +40,15 @@ def stage(index: int, /, **changes: Any) -> Plan:
 def test_a_good_plan_passes() -> None:
     check_plan(PLAN, BLOCKS, CLUSTER)
     check_plan(replace(PLAN, unused_ranks=()), BLOCKS, CLUSTER)
+    check_plan(stage(0, zero=3), BLOCKS, CLUSTER)
+
+
+def test_a_mesh_has_a_rank_for_each_replica_and_column() -> None:
+    whole = Stage(0, NAMES, (0, 1, 2, 3), (4, 2), data=2, tensor=2, zero=2, layouts={"w": "S(0)"}, tensor_shares=(3, 1))
+    check_plan(replace(PLAN, stages=(whole,), unused_ranks=()), BLOCKS, CLUSTER)
+    assert [whole.place(rank) for rank in whole.ranks] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [whole.share_of(rank) for rank in whole.ranks] == [4, 4, 2, 2]
+    assert (whole.column(1), whole.replica(1)) == ((1, 3), (2, 3))
 
 
 @pytest.mark.parametrize(
@@ -53,9 +62,17 @@ def test_a_good_plan_passes() -> None:
         (replace(PLAN, stages=()), "stages: no stage"),
         (stage(1, index=2), "stage 2: index 2 at position 1"),
         (stage(1, blocks=()), "stage 1: has no blocks"),
-        (stage(1, tensor=2), "Only tensor=1, zero=0"),
-        (stage(1, zero=3), "Only tensor=1, zero=0"),
-        (stage(1, layouts={"a": "S(0)"}), "Only tensor=1, zero=0"),
+        (stage(1, tensor=2), "data=1, tensor=2 with 1 ranks and 1 shares\n  List 2 ranks and one share for each replica."),
+        (stage(1, ranks=(2, 3, 1), tensor=2), "data=1, tensor=2 with 3 ranks and 1 shares"),
+        (stage(0, tensor=2, shares=(6,)), "data=2, tensor=2 with 2 ranks and 1 shares"),
+        (stage(1, tensor=0), "tensor=0, zero=0"),
+        (stage(0, zero=4), "tensor=1, zero=4"),
+        (stage(1, zero=3), "zero=3, but one replica"),
+        (stage(1, ranks=(2, 3), tensor=2, zero=1), "zero=1, but one replica"),
+        (stage(1, ranks=(2, 3), tensor=2, tensor_shares=(1, 2, 3)), "3 tensor_shares for tensor=2"),
+        (stage(1, ranks=(2, 3), tensor=2, tensor_shares=(1, 0)), "a tensor share of 0"),
+        (stage(1, tensor_shares=(1, 1)), "2 tensor_shares for tensor=1"),
+        (stage(1, layouts={"a": "S(0)"}), "layouts of 1 names, but tensor=1"),
         (stage(0, data=3), "data=3 with 2 ranks and 2 shares"),
         (stage(0, shares=(6,)), "data=2 with 2 ranks and 1 shares"),
         (stage(0, ranks=(0,)), "data=2 with 1 ranks and 2 shares"),
@@ -102,3 +119,5 @@ def test_a_model_without_a_batch_dim_has_one_replica() -> None:
     assert "4 microbatches, but no input has a batch dim" in refusal(PLAN, blocks)
     one = replace(PLAN, batch_size=6, schedule=Schedule("1f1b", 1))
     assert "stage 0: 2 replicas, but no input has a batch dim" in refusal(one, blocks)
+    columns = replace(one, stages=(replace(one.stages[0], shares=(6,), data=1, tensor=2), one.stages[1]))
+    check_plan(columns, blocks, CLUSTER)

@@ -70,7 +70,7 @@ def test_replicas_that_part_ways() -> None:
     """Each list is fine by itself, but a collective in F or B would meet another."""
     gpipe, alternating = chain([(1, 1)], 2, "gpipe"), chain([(1, 1)], 2)
     mixed = replace(gpipe, actions={0: gpipe.actions[0], 1: alternating.actions[1]})
-    assert fault(mixed).startswith("replicas on ranks 0 and 1 part ways\n  rank 0   0F0  [0F1]  0B0")
+    assert fault(mixed).startswith("ranks 0 and 1 of one stage part ways\n  rank 0   0F0  [0F1]  0B0")
 
 
 def test_a_deadlock_names_its_circle() -> None:
@@ -94,15 +94,31 @@ def test_a_send_away_from_its_computation() -> None:
     assert fault(changed(chain([(1,), (1,)], 2, "gpipe"), 0, later)).startswith("rank 0: >1 after 0F0 does not stand after it")
 
 
+@pytest.mark.parametrize("columns", [(1, 1), (1, 2), (2, 1), (2, 3)])
 @pytest.mark.parametrize("placement", [Shard(0), Replicate(), Partial()])
-def test_pieces_that_leave_something_out(placement: Placement) -> None:
-    source, target = spec(0, (0, 1), (3, 1)), spec(1, (2, 3), (2, 2))
+def test_pieces_that_leave_something_out(placement: Placement, columns: tuple[int, int]) -> None:
+    source = spec(0, range(2 * columns[0]), (3, 1), tensor=columns[0])
+    target = spec(1, range(10, 10 + 2 * columns[1]), (2, 2), tensor=columns[1])
     value = transfer(0, 1, placement)
     good = pieces(value, source, target)
     check_pieces(value, source, target, good)
     for bad in (good[1:], (*good, good[0])):
         with pytest.raises(ProgramError, match="the pieces of v0_1 from stage 0 to 1 don't fit"):
             check_pieces(value, source, target, bad)
+
+
+def test_a_column_reads_from_one_column() -> None:
+    """Both have the rows; but then neither would get the gradient of all of them."""
+    source, target = spec(0, (0, 1), (2,), tensor=2), spec(1, (2, 3), (1, 1))
+    first, second = pieces(transfer(0, 1), source, target)
+    with pytest.raises(ProgramError, match="don't fit"):
+        check_pieces(transfer(0, 1), source, target, (first, replace(second, source_rank=1)))
+
+
+def test_ranks_that_are_no_mesh() -> None:
+    program = chain([(1, 1)], 1)
+    bad = replace(program, stages=(replace(program.stages[0], tensor=2),))
+    assert fault(bad) == "stage 0 has 2 replicas of 2 columns on ranks [0, 1]"
 
 
 def test_rows_that_shift() -> None:

@@ -34,6 +34,27 @@ def test_every_partial_term_goes_to_one_target() -> None:
     assert rows(found) == [(0, 1, 0, 0, 0)]
 
 
+def pairs(found: tuple[Piece, ...]) -> list[tuple[int, int]]:
+    return [(piece.source_rank, piece.target_rank) for piece in found]
+
+
+def test_every_column_of_the_target_reads_from_one_of_the_source() -> None:
+    one, two, three = spec(0, (0,), (2,)), spec(0, (0, 1), (2,), tensor=2), spec(0, (0, 1, 2), (2,), tensor=3)
+    assert pairs(pieces(transfer(0, 1), one, spec(1, (5, 6), (2,), tensor=2))) == [(0, 5), (0, 6)]
+    assert pairs(pieces(transfer(0, 1), two, spec(1, (5, 6), (2,), tensor=2))) == [(0, 5), (1, 6)]
+    assert pairs(pieces(transfer(0, 1), two, spec(1, (5,), (2,)))) == [(0, 5)]
+    assert pairs(pieces(transfer(0, 1), two, spec(1, (5, 6, 7), (2,), tensor=3))) == [(0, 5), (0, 6), (1, 7)]
+    assert pairs(pieces(transfer(0, 1), three, spec(1, (5, 6), (2,), tensor=2))) == [(0, 5), (1, 6)]
+
+
+def test_rows_and_columns() -> None:
+    """Two replicas of two columns send to one replica of two, and rows stay rows of their replica."""
+    source, target = spec(0, (0, 1, 2, 3), (3, 1), tensor=2), spec(1, (4, 5), (4,), tensor=2)
+    assert rows(pieces(transfer(0, 1), source, target)) == [(0, 4, 0, 0, 3), (1, 5, 0, 0, 3), (2, 4, 0, 3, 1), (3, 5, 0, 3, 1)]
+    assert pairs(pieces(transfer(0, 1, Partial()), source, target)) == [(0, 4), (1, 5), (2, 4), (3, 5)]
+    assert pairs(pieces(transfer(0, 1, Replicate()), source, target)) == [(0, 4), (1, 5)]
+
+
 def test_sizes_follow_the_rows() -> None:
     inner = Transfer("y", 0, 1, (Size("16*b"), 8), "bfloat16", Shard(0), True)
     assert nbytes(Piece(inner, 0, 1, 0, 0, 3), 99) == 16 * 3 * 8 * 2

@@ -1,0 +1,254 @@
+"""How the whole model runs on one tensor group, and the index that leads from a problem back to what its numbers were made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from autopart.blocks.blocks import Blocks
+from autopart.blocks.flow import cut_values, stage_parameters
+from autopart.cluster.cluster import Cluster, topology
+from autopart.planner.problem import Array, Part
+from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.pricing.network import counted_topology
+from autopart.pricing.stages import Tables
+from autopart.pricing.table import BlockTable, elements
+from autopart.sharding.placement import Partial, Placement, Replicate, Shard
+from autopart.tensor.assign import Layout, best_layout
+from autopart.tensor.localize import Local, column, localize, uneven
+from autopart.tensor.plan import known_layouts, local_plan, pace_device, prices_of
+from autopart.tensor.prices import Prices
+from cost_models.collective import Topology
+
+LEAN = 10.0  # how much the room of parameters counts in a lean layout, by the seconds of a microbatch that they all would take
+FEW, MANY = 1, 64  # samples of a replica for which layouts are decided
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """The model on ``tensor`` devices, columns, which share out the insides of its ops as ``layouts`` say.
+
+    ``table`` has the prices of the largest column: seconds and bytes of one device. ``split_trained`` [n] are the trainable
+    elements whose parameters are shards over columns: their gradients are summed over the replicas of a column, those of the
+    others in ``table.trained`` over all ranks. ``split_values`` are not whole on every column: how they lie there. ``columns``
+    has the mesh with the prices of another column, by its weight, where there are several weights.
+    """
+
+    tensor: int
+    table: BlockTable
+    layouts: Mapping[str, str]
+    split_trained: Array
+    split_values: Mapping[str, Placement] = field(default_factory=dict)
+    prices: Prices | None = None
+    columns: Mapping[int, Mesh] = field(default_factory=dict)
+
+    def of(self, part: Part) -> Mesh:
+        """With the prices of the columns that a part has."""
+        return self.columns.get(max(part.weights, default=0), self)
+
+    def ends_s(self, rows: int, topology: Topology) -> Array:
+        """[n + 1] seconds, both directions, to bring what a stage hands on at a boundary into full form on every column."""
+        found = np.zeros(self.table.count + 1)
+        if self.prices is None:
+            return found
+        prices = replace(self.prices, rows=rows, topology=topology)
+        blocks = prices.table.blocks
+        for boundary in range(1, self.table.count):
+            crossing = [name for name in cut_values(blocks, boundary) if name in self.split_values]
+            found[boundary] = sum(
+                prices.conversion_s(blocks.sharded.graph.values[name], self.split_values[name], Replicate()) for name in crossing
+            )
+        return found
+
+
+def split_trained(table: BlockTable, shards: Collection[str]) -> Array:
+    """[n] trainable elements of a column's blocks whose parameters are shards."""
+    blocks = range(table.count)
+    each = [sum(elements(p) for p in table.parameters(i, i + 1) if p.name in shards) for i in blocks]
+    return np.array(each, dtype=np.float64)
+
+
+Team = tuple[tuple[int, int], ...]
+"""Group and weight of every column of a replica."""
+
+
+class Rewritten(NamedTuple):
+    """A plan ready to be lowered and priced: what its columns run, and what each column of a stage pays by."""
+
+    local: Local
+    tables: Tables
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """The way back from a problem: what its numbers were made of. ``layouts`` are the user's wishes by glob."""
+
+    table: BlockTable
+    cluster: Cluster
+    model: ModelRef
+    settings: Settings
+    layouts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> Blocks:
+        return self.table.blocks
+
+    @property
+    def batch_size(self) -> int:
+        return self.table.batch_size
+
+    @cached_property
+    def whole(self) -> Mesh:
+        """The model as it is, on one device."""
+        return Mesh(1, self.table, {}, np.zeros(self.table.count))
+
+    def meshes(self, group: int, tensor: int) -> tuple[Mesh, ...]:
+        """Ways to run the model on ``tensor`` devices of a node of a group: the fastest with few samples and with many, and one
+        that splits what parameters it can. None where every column would do everything.
+        """
+        if tensor == 1:
+            return (self.whole,)
+        device, wishes = self.cluster.groups[group], tuple(self.layouts.items())
+        columns, many = Topology((tensor,), device.interconnect), self._few_and_many[0]
+
+        def found() -> tuple[Mesh, ...]:
+            lean_s = LEAN * float(self.table.seconds(device.device, many).total.sum()) / max(float(self.table.static.sum()), 1.0)
+            fast = [prices_of(self.table, (1,) * tensor, device.device, rows, columns) for rows in self._few_and_many]
+            return self._meshes([*fast, replace(fast[0], byte_s=lean_s)])
+
+        return self.table.remembered(("meshes", device.device, device.interconnect, tensor, wishes), found)
+
+    def joined(self, team: Team) -> tuple[Mesh, ...]:
+        """Ways to run the model on columns of several groups: the fastest with few samples and with many. None under layouts
+        that a user wished, and where every column would do everything.
+        """
+        devices = tuple(self.cluster.groups[group].device for group, _ in team)
+        weights = tuple(weight for _, weight in team)
+        columns = counted_topology(self.cluster, Counter(group for group, _ in team))
+
+        def found() -> tuple[Mesh, ...]:
+            return self._meshes(
+                prices_of(self.table, weights, pace_device(self.table, devices, weights, rows), rows, columns)
+                for rows in self._few_and_many
+            )
+
+        return () if self.layouts else self.table.remembered(("joined", devices, weights, columns), found)
+
+    def meshes_of(self, parts: Sequence[Part]) -> tuple[Mesh, ...]:
+        """Ways to run the model on these parts: those of each group, or of all joined."""
+        if parts[0].weights:
+            return self.joined(tuple((part.group, weight) for part in parts for weight in part.weights))
+        groups = {part.group: part.tensor for part in parts}
+        return tuple(dict.fromkeys(mesh for group, tensor in groups.items() for mesh in self.meshes(group, tensor)))
+
+    @property
+    def _few_and_many(self) -> tuple[int, ...]:
+        """Samples, many first."""
+        many = min(MANY, self.batch_size)
+        return tuple(dict.fromkeys((many, min(FEW, many))))
+
+    def _meshes(self, each: Iterable[Prices]) -> tuple[Mesh, ...]:
+        """The best layout under each of these prices, once."""
+        found: dict[tuple[tuple[str, str], ...], Mesh] = {}
+        for prices in each:
+            layout = best_layout(self.blocks, prices, self.layouts)
+            if layout.text and tuple(layout.text.items()) not in found:
+                known_layouts(self.table, layout.axis.weights).append(layout)
+                found.setdefault(tuple(layout.text.items()), self._mesh(layout, prices))
+        return tuple(found.values())
+
+    def _mesh(self, layout: Layout, prices: Prices) -> Mesh:
+        """The whole model under a layout, as one stage."""
+        stage = Stage(0, tuple(block.name for block in self.blocks.blocks), (), (1,), tensor=layout.axis.degree)
+        plan = Plan(self.model, ClusterRef(""), 1, self.settings, Schedule("1f1b", 1), (stage,))
+        local = localize(self.blocks, plan, {0: layout})
+        graph = self.blocks.sharded.graph
+        places = {
+            value.name: place
+            for op in graph.ops
+            if op.name in layout.ways
+            for value, place in zip(op.outputs, layout.ways[op.name].row.outputs, strict=True)
+            if isinstance(place, Shard | Partial)
+        }
+        weights = layout.axis.weights
+
+        def of_column(index: int) -> Mesh:
+            table = self.table_of(column(local.blocks, index))
+            return Mesh(len(weights), table, layout.text, split_trained(table, local.shards), places, prices)
+
+        columns = {weight: of_column(weights.index(weight)) for weight in sorted(set(weights))}
+        largest = columns[max(weights)]
+        return replace(largest, columns=columns) if len(columns) > 1 else largest
+
+    def table_of(self, blocks: Blocks) -> BlockTable:
+        """A table of prices for blocks of this model that were rewritten."""
+        return replace(self.table, blocks=blocks, _memory={})
+
+    def mesh_of(self, stage: Stage) -> Mesh:
+        """What a stage of a plan is priced by: the mesh that its layouts are of, else one that has them."""
+        if stage.tensor == 1:
+            return self.whole
+        start = self.blocks.index[stage.blocks[0]]
+        stop = start + len(stage.blocks)
+        for mesh in self._offered(stage):
+            if own_layouts(mesh.layouts, self.blocks, start, stop) == stage.layouts:
+                return mesh
+        weights, ranks, rows = stage.tensor_shares or (1,) * stage.tensor, stage.replica(0), max(stage.shares)
+        device = pace_device(self.table, [self.cluster.device(rank) for rank in ranks], weights, rows)
+        columns = topology(self.cluster, ranks)
+
+        def found() -> Mesh:
+            prices = prices_of(self.table, weights, device, rows, columns)
+            return self._mesh(best_layout(self.blocks, prices, stage.layouts), prices)
+
+        return self.table.remembered(("mesh", device, columns, weights, tuple(stage.layouts.items()), rows), found)
+
+    def _offered(self, stage: Stage) -> tuple[Mesh, ...]:
+        """What the planner may have run the stage on."""
+        weights = stage.tensor_shares or (1,) * stage.tensor
+        team = tuple((self.cluster.ranks[rank].group, weight) for rank, weight in zip(stage.replica(0), weights, strict=True))
+        if len({group for group, _ in team}) > 1:
+            return self.joined(team)
+        groups = dict.fromkeys(self.cluster.ranks[rank].group for rank in stage.ranks)
+        return () if stage.tensor_shares else tuple(mesh for group in groups for mesh in self.meshes(group, stage.tensor))
+
+    def tables_of(self, plan: Plan) -> Rewritten:
+        """The plan with the prices of each stage's columns."""
+        local = local_plan(self.table, plan, self.cluster)
+        if local.blocks is self.blocks:
+            return Rewritten(local, lambda _stage, _column: self.table)
+        widest = max(stage.tensor for stage in plan.stages) if uneven(local.blocks.sharded.graph) else 1
+        tables = [self.table_of(column(local.blocks, index)) for index in range(widest)]
+        return Rewritten(local, lambda _stage, index: tables[min(index, widest - 1)])
+
+
+def make_index(
+    blocks: Blocks,
+    cluster: Cluster,
+    batch_size: int,
+    settings: Settings,
+    model: ModelRef,
+    layouts: Mapping[str, str] | None = None,
+) -> Index:
+    """What is to be planned, with a fresh table of prices."""
+    table = BlockTable(blocks, settings.precision, settings.optimizer, batch_size)
+    return Index(table, cluster, model, settings, layouts or {})
+
+
+def own_layouts(layouts: Mapping[str, str], blocks: Blocks, start: int, stop: int) -> dict[str, str]:
+    """Without those of parameters and ops that belong to other blocks alone."""
+    if not layouts:
+        return {}
+    elsewhere = _names(blocks, 0, start) | _names(blocks, stop, len(blocks.blocks))
+    own = _names(blocks, start, stop)
+    return {name: layout for name, layout in layouts.items() if name in own or name not in elsewhere}
+
+
+def _names(blocks: Blocks, start: int, stop: int) -> set[str]:
+    ops = [op for op in blocks.sharded.graph.ops if start <= blocks.block_of.get(op.name, -1) < stop]
+    return {op.name for op in ops} | set(stage_parameters(blocks, start, stop))

@@ -1,0 +1,89 @@
+"""The exact minimum of a sum of tables over discrete variables, by bucket elimination.
+
+A variable is eliminated by adding up the tables that it is in and taking the minimum over its values, which leaves a table
+over its neighbours (Dechter 1999). The order is greedy: next comes the variable whose elimination makes the smallest table.
+The minimum is exact whatever the order; only time and memory depend on it. ``inf`` forbids a combination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+LARGEST = 2**27  # entries of a table: a gigabyte
+
+
+class TooWideError(Exception):
+    """The smallest table of the next step has more than ``LARGEST`` entries."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A cost for every combination of values of some variables: one dim a variable, in their order, each once."""
+
+    variables: tuple[int, ...]
+    cost: Array
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """How an eliminated variable follows from those that were left then."""
+
+    variable: int
+    others: tuple[int, ...]
+    best: NDArray[np.int64]
+
+
+def minimize(sizes: Sequence[int], tables: Sequence[Table]) -> tuple[float, tuple[int, ...]]:
+    """The least total cost and values that have it; ``sizes[v]`` is the number of values of variable v."""
+    left = {variable: [t for t in tables if variable in t.variables] for variable in range(len(sizes))}
+    constant = sum(float(table.cost) for table in tables if not table.variables)
+    steps: list[_Step] = []
+    while left:
+        variable = min(left, key=lambda v: (_entries(v, left[v], sizes), v))
+        step, rest = _eliminated(variable, left.pop(variable), sizes)
+        steps.append(step)
+        for other in step.others:
+            left[other] = [t for t in left[other] if variable not in t.variables] + [rest]
+        constant += float(rest.cost) if not step.others else 0.0
+    return constant, _values(steps, len(sizes))
+
+
+def _others(variable: int, tables: Sequence[Table]) -> tuple[int, ...]:
+    return tuple(sorted({v for table in tables for v in table.variables} - {variable}))
+
+
+def _entries(variable: int, tables: Sequence[Table], sizes: Sequence[int]) -> int:
+    return prod(sizes[v] for v in _others(variable, tables))
+
+
+def _eliminated(variable: int, tables: Sequence[Table], sizes: Sequence[int]) -> tuple[_Step, Table]:
+    others = _others(variable, tables)
+    axes = (variable, *others)
+    if prod(sizes[v] for v in axes) > LARGEST:
+        raise TooWideError
+    total = np.zeros([sizes[v] for v in axes])
+    for table in tables:
+        total += _aligned(table, axes)
+    return _Step(variable, others, total.argmin(axis=0)), Table(others, total.min(axis=0))
+
+
+def _aligned(table: Table, axes: Sequence[int]) -> Array:
+    """The table with a dim for every axis, of size 1 where it does not depend on it."""
+    order = sorted(range(len(table.variables)), key=lambda i: axes.index(table.variables[i]))
+    sizes = dict(zip(table.variables, table.cost.shape, strict=True))
+    return table.cost.transpose(order).reshape([sizes.get(v, 1) for v in axes])
+
+
+def _values(steps: Sequence[_Step], count: int) -> tuple[int, ...]:
+    """Backwards: each eliminated variable given those after it."""
+    found = [0] * count
+    for step in reversed(steps):
+        found[step.variable] = int(step.best[tuple(found[v] for v in step.others)])
+    return tuple(found)

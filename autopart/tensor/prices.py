@@ -1,0 +1,96 @@
+"""What a layout costs: the ops on a part of their tensors, the collectives between them, the parameters once a step.
+
+An op's seconds on a part are those of the whole op with its flops and bytes scaled: flops by the largest column's part of
+whatever is split, bytes by those of the parts of all tensors. The final price of a layout is that of the rewritten graph
+(``planner.meshes``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from autopart.blocks.call import facts
+from autopart.ir.graph import Op, Parameter, Value
+from autopart.pricing.ops import op_seconds
+from autopart.pricing.table import BlockTable, elements
+from autopart.sharding.placement import Placement, Shard
+from autopart.sharding.rules import Place, uses
+from autopart.tensor.reshard import BACKWARD, collective_s, steps
+from autopart.tensor.ways import Axis, Way
+from cost_models.collective import Topology, all_reduce_s
+from cost_models.compute import op_s
+from cost_models.hardware import DeviceType
+from cost_models.memory import PRECISIONS
+
+
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """Seconds of one microbatch of ``rows`` samples on ``axis`` columns of a device.
+
+    ``once`` is what a second once a step counts beside one of a microbatch (1 / microbatches), ``byte_s`` what a byte of a
+    parameter with its gradient and optimizer state counts: 0 where memory does not matter.
+    """
+
+    table: BlockTable
+    axis: Axis
+    device: DeviceType
+    rows: int
+    topology: Topology
+    once: float = 0.125
+    byte_s: float = 0.0
+
+    def op_s(self, op: Op, way: Way) -> float:
+        """Forward and backward."""
+        work = self.table.work(op, self.device.kind, self.rows)
+        share, ratio = self._share(way), self._ratio(op, way)
+        local = replace(
+            work,
+            forward_flops=int(work.forward_flops * share),
+            forward_bytes=int(work.forward_bytes * ratio),
+            backward_flops=int(work.backward_flops * share),
+            backward_bytes=int(work.backward_bytes * ratio),
+        )
+        return sum(op_seconds(op, local, self.device, self.table.precision))
+
+    def _share(self, way: Way) -> float:
+        shards = [place for place in (*way.row.inputs, *way.row.outputs) if isinstance(place, Shard)]
+        return min((self.part(place) for place in shards), default=1.0)
+
+    def _ratio(self, op: Op, way: Way) -> float:
+        values = self.table.blocks.sharded.graph.values
+        pairs: list[tuple[Value, Place]] = [(values[n], p) for n, p in zip(uses(op), way.row.inputs, strict=True) if n in values]
+        pairs += list(zip(op.outputs, way.row.outputs, strict=True))
+        whole = sum(self.nbytes(value) for value, _ in pairs)
+        return sum(self.nbytes(value) * self.part(place) for value, place in pairs) / whole if whole else 1.0
+
+    def part(self, place: Place) -> float:
+        """Of a value that lies so, on the column that has most."""
+        return max(self.axis.parts(place)) / place.units if isinstance(place, Shard) else 1.0
+
+    def nbytes(self, value: Value) -> float:
+        """Of the whole value in this precision; statistics have none."""
+        return self.table.value_bytes({value.name}, self.rows) if value.name in self.table.blocks.sharded.graph.values else 0.0
+
+    def conversion_s(self, value: Value, have: Placement, need: Place) -> float:
+        """Forward, and backward where the value has a gradient."""
+        if not isinstance(need, Placement) or have == need:
+            return 0.0
+        nbytes = self.nbytes(value)
+        found = 0.0
+        for step in steps(have, need):
+            if step.kind in BACKWARD:
+                found += self.device.launch_s + collective_s(step.kind, nbytes, self.topology)
+                if value.name in facts(self.table.blocks.sharded.graph).differentiable:
+                    found += self.device.launch_s + collective_s(BACKWARD[step.kind], nbytes, self.topology)
+            else:
+                found += float(op_s(self.device, 0, 2 * nbytes * self.part(step.place), op_class="elementwise"))
+        return found
+
+    def parameter_s(self, parameter: Parameter, place: Placement) -> float:
+        """The sum of its gradient over columns where it is replicated, its update, the room it takes."""
+        share = self.part(place)
+        count = elements(parameter) * share
+        once = self.table.update_s(self.device, count) - (self.device.launch_s if count else 0.0)
+        if not isinstance(place, Shard):
+            once += all_reduce_s(count * PRECISIONS[self.table.precision].gradient_bytes, self.topology) if count else 0.0
+        return once * self.once + self.table.state_bytes(parameter) * share * self.byte_s
