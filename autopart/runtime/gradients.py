@@ -21,6 +21,8 @@ from autopart.runtime.world import failing_as
 
 T = TypeVar("T")
 
+UNDER_WAY = 2  # buckets of gradients that travel at a time
+
 
 class Outbox:
     """Buckets of parameters that leave in a fixed order, each when a backward has reached all of it; ``launch(i)`` sends one."""
@@ -137,7 +139,10 @@ class GradientSummer:
         self._outbox.open(hooked=False)
 
     def _launch(self, index: int) -> None:
-        """Sends a bucket, and takes in those that have arrived: few copies of gradients exist at a time."""
+        """Sends a bucket, and takes in those that have arrived: ``UNDER_WAY`` copies of gradients exist at a time."""
+        for earlier in self._buckets[: max(0, index + 1 - UNDER_WAY)]:
+            if earlier.work is not None:
+                _take(earlier)
         bucket = self._buckets[index]
         bucket.flat = torch.cat([_flat(p) for p in bucket.parameters]).to(self.wire)
         with failing_as("summing gradients over the ranks that hold a parameter"):

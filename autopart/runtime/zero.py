@@ -26,10 +26,8 @@ from torch import Tensor, nn
 
 from autopart.program.reductions import BUCKET_BYTES
 from autopart.runtime.flat import Coming, Flat, Sharers, flats
-from autopart.runtime.gradients import Outbox, agreed
+from autopart.runtime.gradients import UNDER_WAY, Outbox, agreed
 from autopart.runtime.lending import Lender
-
-UNDER_WAY = 2  # rows of gradients that travel at a time
 
 
 class ZeroGroup:

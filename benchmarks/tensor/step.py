@@ -165,14 +165,14 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     found = []
     for name in [arguments.only] if arguments.only else MODELS:
         check(name)
         for size in SIZES[: arguments.sizes]:
             found.append(measured(name, size, arguments.rounds))
             show(found[-1])
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(found, indent=2) + "\n")
+            arguments.output.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
