@@ -60,6 +60,7 @@ def solved(sizes: list[int], tables: list[Table]) -> float:
         terms += [round(float(table.cost[cell]) * SCALE) * on for cell, on in cells.items()]
     model.minimize(sum(terms))
     solver = cp_model.CpSolver()
+    solver.parameters.catch_sigint_signal = False
     solver.parameters.max_time_in_seconds = 120
     solver.parameters.relative_gap_limit = 1e-7
     assert solver.solve(model) == cp_model.OPTIMAL

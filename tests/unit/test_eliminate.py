@@ -61,5 +61,6 @@ def test_as_an_integer_program(seed: int) -> None:
             terms.append(int(table.cost[i, j]) * both)
     model.minimize(sum(terms))
     solver = cp_model.CpSolver()
+    solver.parameters.catch_sigint_signal = False
     assert solver.solve(model) == cp_model.OPTIMAL
     assert minimize(sizes, tables)[0] == solver.objective_value
