@@ -65,11 +65,12 @@ def solve(
     time_limit_s: float = 60.0,
     progress: Callable[[float, float, float], None] | None = None,
     elsewhere: bool = True,
+    floor_s: float = 0.0,
 ) -> Solution:
     """The best pipelines and a proven lower bound; ends at a relative ``gap``, at the time limit, or at Ctrl-C with what it has.
 
     ``progress(incumbent_s, bound_s, elapsed_s)`` is called as they improve. What ends by its gap is the same every time.
-    ``elsewhere``: look for candidates under other settings than the incumbent's too.
+    ``elsewhere``: look for candidates under other settings than the incumbent's too. ``floor_s`` is a bound that is known already.
     """
     return branch_and_bound(
         problem,
@@ -78,6 +79,7 @@ def solve(
         time_limit_s=time_limit_s,
         progress=progress or silent,
         elsewhere=elsewhere,
+        floor_s=floor_s,
     )
 
 

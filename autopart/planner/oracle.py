@@ -116,8 +116,13 @@ def _best_of_setting(problem: Problem, index: int, value: Value) -> tuple[float,
     def allowed(number: int, start: int, stop: int, position: int) -> bool:
         return fits(setting.options[number], start, stop, position, setting, problem.ties)
 
-    def extend(tail: tuple[Choice, ...], left: tuple[int, ...], total: float, slowest: float, sync: float) -> None:
-        step, working = total + (setting.microbatches - 1) * slowest + sync, working_devices(problem, index, tail)
+    alone = [working_devices(problem, index, (Choice(0, 1, number),)) for number in range(len(setting.options))]
+    none = (0,) * len(problem.devices)
+
+    def extend(
+        tail: tuple[Choice, ...], left: tuple[int, ...], working: tuple[int, ...], total: float, slowest: float, sync: float
+    ) -> None:
+        step = total + (setting.microbatches - 1) * slowest + sync
         worth = value(step, working)
         if worth == float("inf") or (incumbent and worth >= incumbent[0][0]):
             return
@@ -134,7 +139,8 @@ def _best_of_setting(problem: Problem, index: int, value: Value) -> tuple[float,
                 if min(rest) < 0 or not allowed(number, start, stop, len(tail) + 1):
                     continue
                 time, own_sync = price(number, start, stop)
-                extend((Choice(start, stop, number), *tail), rest, total + time, max(slowest, time), max(sync, own_sync))
+                more = tuple(have + new for have, new in zip(working, alone[number], strict=True))
+                extend((Choice(start, stop, number), *tail), rest, more, total + time, max(slowest, time), max(sync, own_sync))
 
-    extend((), problem.devices, 0.0, 0.0, 0.0)
+    extend((), problem.devices, none, 0.0, 0.0, 0.0)
     return incumbent[0] if incumbent else None

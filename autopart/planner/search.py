@@ -103,6 +103,7 @@ class _Search:
     started: float
     time_limit_s: float
     progress: Callable[[float, float, float], None]
+    floor_s: float = 0.0  # a bound that is known beforehand
     roots: dict[int, Root] = field(default_factory=dict)
     heap: list[tuple[float, int, int, Box | None]] = field(default_factory=list)  # bound, age, setting, box (None: not yet made)
     pushed: int = 0
@@ -120,7 +121,7 @@ class _Search:
     @property
     def bound_s(self) -> float:
         waiting = self.heap[0][0] if self.heap else float("inf")
-        return min(self.closed_s, self.current_s, waiting, self.best_s)
+        return min(max(min(self.closed_s, self.current_s, waiting), self.floor_s), self.best_s)
 
     def remaining_s(self) -> float:
         return self.started + self.time_limit_s - time.monotonic()
@@ -145,9 +146,10 @@ def branch_and_bound(
     time_limit_s: float,
     progress: Callable[[float, float, float], None],
     elsewhere: bool = True,
+    floor_s: float = 0.0,
 ) -> Solution:
     """Best box first, over all settings at once."""
-    search = _Search(problem, solve_leaf, gap, time.monotonic(), time_limit_s, progress)
+    search = _Search(problem, solve_leaf, gap, time.monotonic(), time_limit_s, progress, floor_s)
     for index, setting in enumerate(problem.settings):
         if setting.options:
             heapq.heappush(search.heap, (0.0, index, index, None))
@@ -169,7 +171,7 @@ def _look_elsewhere(search: _Search) -> None:
     near_s = NEAR * search.best_s
     seen = {candidate.setting for candidate in search.found.values() if candidate.objective_s <= near_s}
     for index in sorted(search.roots.keys() - seen):
-        side = _Search(search.problem, search.solve_leaf, ROUGH, search.started, search.time_limit_s, silent, search.roots)
+        side = _Search(search.problem, search.solve_leaf, ROUGH, search.started, search.time_limit_s, silent, roots=search.roots)
         side.best_s = near_s / (1 - ROUGH)
         side.heap = [(0.0, 0, index, None)]
         _run(side)
@@ -179,7 +181,7 @@ def _look_elsewhere(search: _Search) -> None:
 def _run(search: _Search) -> None:
     while search.heap:
         bound_s, _, setting, box = search.heap[0]
-        if bound_s >= search.cutoff_s:
+        if max(bound_s, search.floor_s) >= search.cutoff_s:
             return
         search.check()
         search.current_s = bound_s
