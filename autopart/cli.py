@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO, TypeAlias
 
 from autopart.errors import AutopartError, Infeasible, InputError, PlanError
-from autopart.plans import OPTIMIZERS, PRECISIONS, ZERO_LEVELS, Plan, Settings
+from autopart.plans import OBJECTIVES, OPTIMIZERS, PRECISIONS, ZERO_LEVELS, Plan, Settings
 
 PLACE = r"(R|P|-|S\(\d+(/\d+)?(:\d+)?\))"
 Command = Callable[[argparse.Namespace], None]
@@ -70,11 +70,26 @@ def plan_command(arguments: argparse.Namespace) -> None:
                 tensor=arguments.tensor,
                 zero=arguments.zero,
                 layouts=dict(arguments.layout),
+                objective=arguments.objective,
+                step_limit_s=_step_limit(arguments),
+                front=arguments.front,
             ),
             say=_progress(arguments),
         )
     save_plan(plan, arguments.output)
     print(dump_plan(plan) if arguments.json else _report(plan), end="")
+
+
+def _step_limit(arguments: argparse.Namespace) -> float:
+    """Infinite where there is none."""
+    if arguments.step_limit is None:
+        return float("inf")
+    if arguments.objective not in ("cost", "energy"):
+        raise InputError(
+            f"--step-limit with --objective {arguments.objective}",
+            remedy="Take --objective cost or energy, which a limit on the step goes with, or leave it out.",
+        )
+    return float(arguments.step_limit)
 
 
 def show_command(arguments: argparse.Namespace) -> None:
@@ -234,6 +249,13 @@ def _plan_parser(commands: Subparsers) -> None:
     plan.add_argument("-o", "--output", default="plan.json", metavar="FILE", help="where the plan goes (plan.json)")
     plan.add_argument("--time-limit", type=seconds, default=60.0, metavar="S", help="seconds for the solver (60)")
     plan.add_argument("--gap", type=fraction, default=0.01, help="stop when the plan is proven this close to the best (0.01)")
+    plan.add_argument(
+        "--objective", choices=OBJECTIVES, default="step", help="what to minimise: time, money or energy of a step (step)"
+    )
+    plan.add_argument(
+        "--step-limit", type=duration, metavar="TIME", help="with cost or energy: how long a step may take, such as 200ms"
+    )
+    plan.add_argument("--front", action="store_true", help="also print the least step for every number of devices")
     plan.add_argument("--stages", type=positive, metavar="N", help="pin the number of pipeline stages")
     plan.add_argument("--data", type=positive, metavar="N", help="pin the number of replicas of every stage")
     plan.add_argument("--tensor", type=positive, metavar="N", help="pin how many devices split the ops of every replica")
@@ -320,6 +342,19 @@ def positive_number(text: str) -> float:
 
 
 seconds = positive_number
+
+
+def duration(text: str) -> float:
+    """A time with its unit, in seconds."""
+    from autopart.cluster.units import TIME, QuantityError, parse
+
+    try:
+        value = parse(text, TIME)
+    except QuantityError as error:
+        raise argparse.ArgumentTypeError(f"{error.what}. {error.remedy}") from error
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text!r}: nothing takes no time")
+    return value
 
 
 def layout(text: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ def format_catalogue() -> str:
 
 
 def format_types(types: Iterable[DeviceType]) -> str:
-    """One line a type (speeds in TFLOP/s, dense; "-" where the device has none or nobody says), then what must be known of some."""
+    """One line a type (speeds in TFLOP/s, dense; "-" where there is none or nobody says), then what must be known of some."""
     devices = tuple(types)
     rows = [_HEADER, *(_row(device) for device in devices)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]

@@ -91,7 +91,9 @@ def _types(spot: Spot | None) -> _Known:
 
 
 def _type_entry(spot: Spot) -> tuple[TypeEntry, Price | None]:
-    keys = reading.mapping(spot, required=(), optional=("memory", "memory_bandwidth", "flops", "launch", "kind", "source", "price", "power"))
+    keys = reading.mapping(
+        spot, required=(), optional=("memory", "memory_bandwidth", "flops", "launch", "kind", "source", "price", "power")
+    )
     flops = reading.mapping(keys["flops"], required=(), optional=DTYPES) if "flops" in keys else {}
     kind: Kind | None = None
     if "kind" in keys:

@@ -1,9 +1,9 @@
 """The pipeline of least rate x step: the money or the energy of a step, each device that works being paid for all of it.
 
-In the plane of rate R and step s every pipeline is a point, and R s is to be small. The solver minimises s + a R over pipelines of
-a limited rate (``Budget``); its bound v is a line below all of their points. Under a set of such lines, between the smallest and the
-largest rate, R s is least in a corner, since along a piece of a line it is concave: that corner's R s is a bound. Solving next
-with the slope at which s + a R touches the hyperbola through the corner either raises the bound there, or finds a pipeline
+In the plane of rate R and step s every pipeline is a point, and R s is to be small. The solver minimises s + a R over pipelines
+of a limited rate (``Budget``); its bound v is a line below all of their points. Under a set of such lines, between the smallest
+and the largest rate, R s is least in a corner, since along a piece of a line it is concave: that corner's R s is a bound. Solving
+next with the slope at which s + a R touches the hyperbola through the corner either raises the bound there, or finds a pipeline
 as good: for by the inequality of the means no point of that line has a larger product.
 
 Without a limit on the step that closes the gap. Pipelines that just keep a limit may lie far above all lines that hold for
@@ -84,7 +84,9 @@ class _Range:
         def step_s(units: float) -> float:
             return max((line.at(units) for line in self.lines), default=0.0)
 
-        at = [units for units in self._breaks(limit_s) if self.low <= units <= self.high and step_s(units) <= limit_s * (1 + 1e-12)]
+        at = [
+            units for units in self._breaks(limit_s) if self.low <= units <= self.high and step_s(units) <= limit_s * (1 + 1e-12)
+        ]
         return min((_Corner(units * step_s(units), units, step_s(units)) for units in at), key=lambda c: c.bound, default=NOWHERE)
 
     def _breaks(self, limit_s: float) -> Iterator[float]:

@@ -7,7 +7,7 @@ A column is a shape under an option.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -57,8 +57,8 @@ class Columns:
         return len(self.shape)
 
     def take(self, where: NDArray[np.bool_] | Ints) -> Columns:
-        every = (self.shape, self.option, self.time_s, self.sync_s, self.deadline, self.cost_s)
-        return Columns(*(each[where] for each in every))
+        kept = {field.name: getattr(self, field.name)[where] for field in fields(self)}
+        return Columns(**kept)
 
     @cached_property
     def segments(self) -> Ints:

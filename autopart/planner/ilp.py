@@ -4,8 +4,9 @@ Sets
     blocks 0..n-1 in chain order, cut into runs r of len_r identical blocks (``columns.find_runs``)
     groups g of devices_g devices; a budget counts as one more group, its units as devices
     columns c: a shape under an option, with t_c seconds per microbatch, p_c = t_c + the surcharge of what it takes of budgets,
-        s_c seconds of synchronisation once a step, u_cg devices, deadline q_c (the largest position from the end, last stage 1, at which its activations fit), and
-        b_cr blocks in run r. A column *floats* inside one run, or is *anchored* to one interval across runs.
+        s_c seconds of synchronisation once a step, u_cg devices, deadline q_c (the largest position from the end, last stage 1,
+        at which its activations fit), and b_cr blocks in run r. A column *floats* inside one run, or is *anchored* to one
+        interval across runs.
     M microbatches, L the largest possible number of stages
 
 Variables
@@ -70,7 +71,7 @@ def solve(
     """The best pipelines and a proven lower bound; ends at a relative ``gap``, at the time limit, or at Ctrl-C with what it has.
 
     ``progress(incumbent_s, bound_s, elapsed_s)`` is called as they improve. What ends by its gap is the same every time.
-    ``elsewhere``: look for candidates under other settings than the incumbent's too. ``floor_s`` is a bound that is known already.
+    ``elsewhere``: look for candidates under other settings than the incumbent's too. ``floor_s`` is a bound known already.
     """
     return branch_and_bound(
         problem,

@@ -137,7 +137,9 @@ def test_the_front_equals_exhaustive_search() -> None:
     rng, points, skipped = random.Random(12), 0, 0
     for _ in range(60):
         problem = random_problem(rng)
-        found = front(problem, lambda p, time_s, floor_s: solve(p, gap=EXACT, time_limit_s=time_s, floor_s=floor_s), time_limit_s=60)
+        found = front(
+            problem, lambda p, time_s, floor_s: solve(p, gap=EXACT, time_limit_s=time_s, floor_s=floor_s), time_limit_s=60
+        )
         for devices in range(1, sum(problem.devices) + 1):
             best = oracle.best(limited(problem, devices))
             steps = [each.solution.candidates[0].step_s for each in found if least_devices(problem, each) <= devices]
