@@ -17,6 +17,7 @@ emit        Program                        -> Python source
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from autopart.blocks.group import group
 from autopart.blocks.text import format_blocks
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.load import load_cluster
+from autopart.cluster.tariffs import format_draw, tariff
 from autopart.cluster.units import format_bytes, format_seconds
 from autopart.codegen.emit import Notes, emit
 from autopart.debug import after, dump
@@ -42,6 +44,7 @@ from autopart.package import write_package
 from autopart.planner.best import best_plan
 from autopart.planner.meshes import Index, make_index
 from autopart.planner.score import Score, estimate, score
+from autopart.planner.spend import Wish, cost_again
 from autopart.planner.strategies import Pins
 from autopart.plans import ModelRef, Plan, Settings
 from autopart.pricing.table import BlockTable
@@ -63,7 +66,7 @@ def silent(_: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the user pinned, and when the solver may stop."""
+    """What the user wants minimised, what is pinned, and when the solver may stop."""
 
     stages: int | None = None
     data: int | None = None
@@ -74,6 +77,13 @@ class Limits:
     tensor: int | None = None
     zero: int | None = None
     layouts: Mapping[str, str] = field(default_factory=dict)
+    objective: str = "step"  # one of plans.OBJECTIVES
+    step_limit_s: float = math.inf  # where it is not the step that is minimised
+    front: bool = False  # also the least step by number of devices
+
+    @property
+    def wish(self) -> Wish:
+        return Wish(self.objective, self.step_limit_s)
 
     @property
     def pins(self) -> Pins:
@@ -124,17 +134,34 @@ def front_end(loaded: Loaded, settings: Settings, say: Say = silent) -> Front:
 
 def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, limits: Limits, say: Say = silent) -> Plan:
     """Propose, price, solve, choose."""
+    shown = _shown(limits.objective, cluster)
 
-    def progress(incumbent_s: float, bound_s: float, elapsed_s: float) -> None:
-        step, bound = format_seconds(incumbent_s), format_seconds(bound_s)
-        say(f"solving: best step {step}, no plan below {bound}, {elapsed_s:.0f} s")
+    def progress(incumbent: float, bound: float, elapsed_s: float) -> None:
+        say(f"solving: best {limits.objective} {shown(incumbent)}, no plan below {shown(bound)}, {elapsed_s:.0f} s")
 
     say("pricing")
     index = make_index(front.blocks, cluster, batch_size, settings, model_ref(front))
     schedule = limits.schedule or "1f1b"
-    plan = best_plan(index, limits.pins, schedule, gap=limits.gap, time_limit_s=limits.time_limit_s, progress=progress)
+    plan = best_plan(
+        index,
+        limits.pins,
+        schedule,
+        wish=limits.wish,
+        with_front=limits.front,
+        gap=limits.gap,
+        time_limit_s=limits.time_limit_s,
+        progress=progress,
+    )
     say("")
     return plan
+
+
+def _shown(objective: str, cluster: Cluster) -> Callable[[float], str]:
+    """How to print what is minimised."""
+    if objective == "step":
+        return format_seconds
+    drawn = tariff(cluster, objective)
+    return lambda rate_times_s: format_draw(drawn.value(rate_times_s, 1.0), drawn.unit)
 
 
 def build(plan: Plan, *, empty: bool = True, say: Say = silent) -> Built:
@@ -196,8 +223,9 @@ def priced(plan: Plan, index: Index) -> Plan:
     filled = replace(plan, model=index.model, cluster=cluster, stages=stages, unused_ranks=unused)
     scored = score(filled, index)
     check_memory(scored)
-    bound = plan.estimate.lower_bound_s if plan.estimate else float("nan")
-    return replace(filled, estimate=estimate(scored, index, bound))
+    bound = plan.estimate.lower_bound_s if plan.estimate else math.nan
+    own = estimate(scored, index, bound)
+    return replace(filled, estimate=replace(own, cost=cost_again(plan, filled, own, index)))
 
 
 def compile_files(plan: Plan, folder: Path, say: Say = silent) -> Built:

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from autopart.errors import PlanError
-from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import Baseline, ClusterRef, Cost, Draw, Estimate, FrontPoint, ModelRef, Plan, Schedule, Settings, Stage
 
 FORMAT = 1
 LARGEST_FILE_BYTES = 64 * 2**20
@@ -95,14 +95,27 @@ def to_json(plan: Plan) -> dict[str, Any]:
     for stage in raw["stages"]:
         if not _uneven(stage["tensor_shares"], stage["tensor"]):
             del stage["tensor_shares"]
+    raw["baselines"] = [_baseline(baseline) for baseline in plan.baselines]
+    raw["front"] = [_without_none(point) for point in raw["front"]]
+    if not plan.front:
+        del raw["front"]
     if plan.estimate:
+        raw["estimate"] = _without_none(raw["estimate"])
         raw["estimate"]["peak_bytes"] = {str(rank): nbytes for rank, nbytes in sorted(plan.estimate.peak_bytes.items())}
         raw["estimate"] = {key: _finite(value) for key, value in raw["estimate"].items()}
-    raw["baselines"] = [
-        {"name": b.name, "infeasible": b.infeasible} if b.step_time_s is None else {"name": b.name, "step_time_s": b.step_time_s}
-        for b in plan.baselines
-    ]
+        if plan.estimate.cost:
+            raw["estimate"]["cost"] = {key: _finite(value) for key, value in raw["estimate"]["cost"].items()}
     return raw
+
+
+def _baseline(baseline: Baseline) -> dict[str, Any]:
+    if baseline.step_time_s is None:
+        return {"name": baseline.name, "infeasible": baseline.infeasible}
+    return _without_none({"name": baseline.name, "step_time_s": baseline.step_time_s, "value": baseline.value})
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def from_json(raw: Mapping[str, Any]) -> Plan:
@@ -131,8 +144,14 @@ def from_json(raw: Mapping[str, Any]) -> Plan:
         stages=stages,
         unused_ranks=tuple(raw.get("unused_ranks", ())),
         estimate=_estimate(raw["estimate"]) if raw.get("estimate") else None,
-        baselines=tuple(Baseline(b["name"], b.get("step_time_s"), b.get("infeasible", "")) for b in raw.get("baselines", ())),
+        baselines=tuple(Baseline(**baseline) for baseline in raw.get("baselines", ())),
+        front=tuple(_front_point(point) for point in raw.get("front", ())),
     )
+
+
+def _front_point(raw: Mapping[str, Any]) -> FrontPoint:
+    draws = {key: Draw(**raw[key]) if key in raw else None for key in ("cost", "energy")}
+    return FrontPoint(**{**raw, **draws})
 
 
 def _uneven(shares: Sequence[int], tensor: int) -> tuple[int, ...]:
@@ -150,7 +169,13 @@ def _estimate(raw: Mapping[str, Any]) -> Estimate:
         schedule_bound_s=raw["schedule_bound_s"],
         breakdown=raw["breakdown"],
         peak_bytes={int(rank): nbytes for rank, nbytes in raw["peak_bytes"].items()},
+        cost=_cost(raw["cost"]) if raw.get("cost") else None,
     )
+
+
+def _cost(raw: Mapping[str, Any]) -> Cost:
+    unknown = {key: math.nan for key in ("lower_bound", "gap") if raw[key] is None}
+    return Cost(**{**raw, **unknown})
 
 
 def _finite(value: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad")
 PRECISIONS = ("float32", "float64", "bfloat16")
+OBJECTIVES = ("step", "cost", "energy")
 ZERO_LEVELS = (0, 1, 2, 3)  # 1: replicas share optimizer state out among themselves, 2: gradients too, 3: parameters too
 
 
@@ -88,6 +89,48 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """What a step takes: ``value`` in ``unit`` (a currency, or J), at ``rate`` (of that an hour, or W) while it lasts."""
+
+    unit: str
+    rate: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a plan made for an ``objective`` beyond time takes. ``rate`` is the sum of what its devices draw, ``each`` of one by
+    node entry; ``value`` is rate x simulated step. By the formula's step no plan that keeps ``step_limit_s`` takes less than ``lower_bound``;
+    ``gap`` is of rate x ``formula_s``, NaN where that step is beyond the limit.
+    """
+
+    objective: str
+    unit: str
+    rate: float
+    value: float
+    lower_bound: float
+    gap: float
+    step_limit_s: float | None
+    each: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """The fastest plan found on so many ``devices``, ``types`` of them by name. No plan on as many has a formula below
+    ``lower_bound_s``. ``cost`` and ``energy`` where all prices or powers are known.
+    """
+
+    devices: int
+    types: Mapping[str, int]
+    step_time_s: float
+    formula_s: float
+    lower_bound_s: float
+    gap: float
+    cost: Draw | None = None
+    energy: Draw | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What the plan is expected to cost; seconds and bytes.
 
@@ -102,15 +145,19 @@ class Estimate:
     schedule_bound_s: float
     breakdown: Mapping[str, float]
     peak_bytes: Mapping[int, int]
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What a user would do instead: its simulated step, or why it can't be done."""
+    """What a user would do instead: its simulated step, or why it can't be done; what a step takes by the objective, if that is
+    not time.
+    """
 
     name: str
     step_time_s: float | None = None
     infeasible: str = ""
+    value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +171,12 @@ class Plan:
     unused_ranks: tuple[int, ...] = ()
     estimate: Estimate | None = None
     baselines: tuple[Baseline, ...] = ()
+    front: tuple[FrontPoint, ...] = ()
+
+    @property
+    def used_ranks(self) -> tuple[int, ...]:
+        """Of all stages, ascending."""
+        return tuple(sorted(rank for stage in self.stages for rank in stage.ranks))
 
     @property
     def microbatch_size(self) -> int:

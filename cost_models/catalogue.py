@@ -12,7 +12,7 @@ from types import MappingProxyType
 import yaml
 
 from cost_models.hardware import DeviceType, Kind
-from cost_models.units import FLOPS, MEMORY, MEMORY_BANDWIDTH, TIME, parse
+from cost_models.units import FLOPS, MEMORY, MEMORY_BANDWIDTH, POWER, TIME, parse
 
 DTYPES = ("float64", "float32", "tf32", "float16", "bfloat16")
 """What ``flops`` may give a speed for."""
@@ -25,7 +25,7 @@ Measured on one Xeon core: 4.3 us for a small add and 5.8 us for a small matmul 
 
 @dataclass(frozen=True)
 class TypeEntry:
-    """What a file says of a device type, in bytes, bytes/s, FLOP/s and seconds. None: not said."""
+    """What a file says of a device type, in bytes, bytes/s, FLOP/s, seconds and watts. None: not said."""
 
     memory_bytes: int | None = None
     memory_bandwidth_bytes_per_s: float | None = None
@@ -34,6 +34,7 @@ class TypeEntry:
     kind: Kind | None = None
     source: str = ""
     note: str = ""
+    power_w: float | None = None
 
 
 @cache
@@ -59,6 +60,7 @@ def _entry(raw: Mapping[str, object]) -> TypeEntry:
         kind=kind,
         source=str(raw["source"]),
         note=str(raw.get("note", "")),
+        power_w=parse(str(raw["power"]), POWER) if "power" in raw else None,
     )
 
 
@@ -87,6 +89,7 @@ def define(name: str, entry: TypeEntry) -> DeviceType:
         source=entry.source,
         kind=kind,
         note=entry.note,
+        power_w=entry.power_w,
     )
 
 
@@ -101,6 +104,7 @@ def correct(device: DeviceType, entry: TypeEntry) -> DeviceType:
         source=entry.source or f"{device.source}, corrected",
         kind=entry.kind or device.kind,
         note=entry.note or device.note,
+        power_w=device.power_w if entry.power_w is None else entry.power_w,
     )
 
 

@@ -22,6 +22,7 @@ class DeviceType:
     source: str = ""
     kind: Kind = "accelerator"
     note: str = ""  # what a user of this type must know
+    power_w: float | None = None  # of the whole board, at most; None: not known
 
 
 @dataclass(frozen=True, slots=True)

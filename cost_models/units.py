@@ -38,9 +38,10 @@ MEMORY = Quantity("memory", "16 GiB", _BYTES, 2.0**20, 2.0**50)
 MEMORY_BANDWIDTH = Quantity("memory bandwidth", "900 GB/s", _per_second(_BYTES), 1e3, 1e18)
 BANDWIDTH = Quantity("bandwidth", "25 Gb/s or 300 GB/s", _per_second(_BYTES | _BITS), 1e2, 1e18)
 TIME = Quantity("time", "10 us", {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}, 0.0, 3600.0)
+POWER = Quantity("power", "400 W", {"W": 1.0, "kW": 1e3}, 1e-3, 1e6)
 FLOPS = Quantity("speed", "15.7 TFLOP/s", {f"{prefix}FLOP/s": factor for prefix, factor in _DECIMAL.items()}, 1e3, 1e21)
 
-_ALL = (MEMORY, BANDWIDTH, TIME, FLOPS)
+_ALL = (MEMORY, BANDWIDTH, TIME, FLOPS, POWER)
 _NUMBER = re.compile(r"\s*([-+]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+|\.?inf|\.?nan)(?:e[-+]?[0-9]+)?)\s*(.*?)\s*", re.IGNORECASE)
 
 
@@ -64,6 +65,14 @@ def parse(text: str, quantity: Quantity) -> float:
     if unit not in quantity.units:
         raise QuantityError(f"{unit!r} is not a unit of {quantity.what}", _unit_remedy(unit, quantity))
     return _checked(_times(number, quantity.units[unit]), text, quantity)
+
+
+def parse_price(text: str) -> tuple[float, str]:
+    """What an hour costs, and the currency by its three letters: "3.67 USD/h" is (3.67, "USD")."""
+    match = _NUMBER.fullmatch(text)
+    unit = match[2] if match else ""
+    asked = f"{unit[:3].upper()}/h" if re.fullmatch(r"[A-Za-z]{3}/[hH]", unit) else "USD/h"
+    return parse(text, Quantity("price", f"3.67 {asked}", {asked: 1.0}, 1e-6, 1e6)), asked[:3]
 
 
 def _times(number: str, factor: float) -> float:
@@ -123,6 +132,21 @@ def format_seconds(seconds: float) -> str:
 def format_rate(bytes_per_s: float) -> str:
     """Bytes a second, decimal, three digits: "3.13 GB/s"."""
     return _scaled(bytes_per_s, (("B/s", 1.0), ("kB/s", 1e3), ("MB/s", 1e6), ("GB/s", 1e9), ("TB/s", 1e12)))
+
+
+def format_power(watts: float) -> str:
+    """Three digits: "2.8 kW"."""
+    return _scaled(watts, (("W", 1.0), ("kW", 1e3), ("MW", 1e6)))
+
+
+def format_energy(joules: float) -> str:
+    """Three digits: "1.25 kJ"."""
+    return _scaled(joules, (("mJ", 1e-3), ("J", 1.0), ("kJ", 1e3), ("MJ", 1e6), ("GJ", 1e9)))
+
+
+def format_money(amount: float, currency: str) -> str:
+    """Two decimals, or three digits of less: "41.20 USD", "0.0123 USD"."""
+    return f"{amount:.2f} {currency}" if amount >= 1 or not amount else f"{amount:.3g} {currency}"
 
 
 def format_flops(flops: float) -> str:

@@ -72,6 +72,19 @@ def positive_number(text: str) -> float:
 seconds = positive_number
 
 
+def duration(text: str) -> float:
+    """A time with its unit, in seconds."""
+    from autopart.cluster.units import TIME, QuantityError, parse
+
+    try:
+        value = parse(text, TIME)
+    except QuantityError as error:
+        raise argparse.ArgumentTypeError(f"{error.what}. {error.remedy}") from error
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text!r}: nothing takes no time")
+    return value
+
+
 def layout(text: str) -> tuple[str, str]:
     """A glob and what is wished for what it matches."""
     glob, _, wish = text.rpartition("=")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from autopart.cli.arguments import Parser, Subparsers, fraction, layout, positive, quiet, seconds
+from autopart.cli.arguments import Parser, Subparsers, duration, fraction, layout, positive, quiet, seconds
 from autopart.cli.output import about, check_output, progress, users_code
 from autopart.cli.showing import report
-from autopart.plans import OPTIMIZERS, PRECISIONS, ZERO_LEVELS, Settings
+from autopart.errors import InputError
+from autopart.plans import OBJECTIVES, OPTIMIZERS, PRECISIONS, ZERO_LEVELS, Settings
 
 
 def plan_command(arguments: argparse.Namespace) -> None:
@@ -32,11 +33,26 @@ def plan_command(arguments: argparse.Namespace) -> None:
                 tensor=arguments.tensor,
                 zero=arguments.zero,
                 layouts=dict(arguments.layout),
+                objective=arguments.objective,
+                step_limit_s=_step_limit(arguments),
+                front=arguments.front,
             ),
             say=say,
         )
     save_plan(plan, arguments.output)
     print(dump_plan(plan) if arguments.json else report(plan), end="")
+
+
+def _step_limit(arguments: argparse.Namespace) -> float:
+    """Infinite where there is none."""
+    if arguments.step_limit is None:
+        return float("inf")
+    if arguments.objective not in ("cost", "energy"):
+        raise InputError(
+            f"--step-limit with --objective {arguments.objective}",
+            remedy="Take --objective cost or energy, which a limit on the step goes with, or leave it out.",
+        )
+    return float(arguments.step_limit)
 
 
 def price_command(arguments: argparse.Namespace) -> None:
@@ -61,7 +77,8 @@ def add_parsers(commands: Subparsers) -> None:
         description="Find the best plan and prove how good it is.",
         examples="autopart plan model.py --devices cluster.yaml --batch-size 64 -o plan.json\n"
         "autopart plan model.py:large --devices cluster.yaml --batch-size 512 --precision bfloat16\n"
-        "autopart plan model.py --devices cluster.yaml --batch-size 64 --stages 2 --tensor 1",
+        "autopart plan model.py --devices cluster.yaml --batch-size 64 --stages 2 --tensor 1\n"
+        "autopart plan model.py --devices rented.yaml --batch-size 64 --objective cost --step-limit 200ms --front",
     )
     _plan_arguments(plan)
     _pins(plan)
@@ -89,6 +106,13 @@ def _plan_arguments(plan: Parser) -> None:
     plan.add_argument("-o", "--output", default="plan.json", metavar="FILE", help="where the plan goes (plan.json)")
     plan.add_argument("--time-limit", type=seconds, default=60.0, metavar="S", help="seconds for the solver (60)")
     plan.add_argument("--gap", type=fraction, default=0.01, help="stop when the plan is proven this close to the best (0.01)")
+    plan.add_argument(
+        "--objective", choices=OBJECTIVES, default="step", help="what to minimise: time, money or energy of a step (step)"
+    )
+    plan.add_argument(
+        "--step-limit", type=duration, metavar="TIME", help="with cost or energy: how long a step may take, such as 200ms"
+    )
+    plan.add_argument("--front", action="store_true", help="also print the least step for every number of devices")
     plan.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="whose state memory must hold (adamw)")
     plan.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is autocast over float32 parameters")
     plan.add_argument(

@@ -11,6 +11,14 @@ from cost_models.collective import Topology, slowest
 from cost_models.hardware import UNUSED_LINK, DeviceType, Link
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Of one device for an hour; the currency by its three letters."""
+
+    per_h: float
+    currency: str
+
+
 @dataclass(frozen=True)
 class Group:
     """One entry under ``nodes``: ``count`` equal nodes of ``devices_per_node`` equal devices. Ranks follow file order.
@@ -27,6 +35,8 @@ class Group:
     network: Link  # a node's uplink, each direction
     stem: str = ""
     first: int = 0
+    price: Price | None = None  # None: the file does not say
+    power_w: float | None = None  # of one device; None: neither file nor catalogue says
 
     @property
     def devices(self) -> int:

@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
+from typing import NamedTuple
 
 from autopart.cluster import reading
-from autopart.cluster.cluster import Cluster, Group
+from autopart.cluster.cluster import Cluster, Group, Price
 from autopart.cluster.exceptions import apply
 from autopart.cluster.reading import Spot
-from autopart.cluster.units import BANDWIDTH, FLOPS, MEMORY, MEMORY_BANDWIDTH, TIME
+from autopart.cluster.units import BANDWIDTH, FLOPS, MEMORY, MEMORY_BANDWIDTH, POWER, TIME
 from autopart.errors import ClusterError
 from cost_models.catalogue import DTYPES, TypeEntry, catalogue, correct, define, missing, nearest
 from cost_models.hardware import UNUSED_LINK, DeviceType, Kind, Link
@@ -49,24 +50,34 @@ def load_cluster(path: str | Path) -> Cluster:
 def parse_cluster(text: str, path: str) -> Cluster:
     """A Cluster from the text of a cluster file; ``path`` is for messages and for the plan."""
     file = reading.mapping(reading.compose(text, path), required=("nodes",), optional=("links", "types"))
-    types = _types(file.get("types"))
+    known = _types(file.get("types"))
     spots = reading.sequence(file["nodes"], _NODES_REMEDY)
-    groups = [_group(spot, types) for spot in spots]
+    groups = [_group(spot, known) for spot in spots]
     _check_names(groups, spots)
     _check_size(groups, spots)
     _check_networks(groups, spots)
+    _check_currency(groups, spots)
     cut, exceptions = apply(file.get("links"), groups)
     return Cluster(path, _digest(cut, exceptions), cut, exceptions)
 
 
-def _types(spot: Spot | None) -> Mapping[str, DeviceType]:
+class _Known(NamedTuple):
+    """Device types by name, and the prices that ``types`` gives to some."""
+
+    types: Mapping[str, DeviceType]
+    prices: Mapping[str, Price]
+
+
+def _types(spot: Spot | None) -> _Known:
     """The catalogue, with the file's own types and corrections."""
-    types = dict(catalogue())
+    types, prices = dict(catalogue()), dict[str, Price]()
     if spot is None:
-        return types
+        return _Known(types, prices)
     for name, (key, value) in reading.entries(spot, "Write `name: {memory: ..., memory_bandwidth: ..., flops: {...}}`.").items():
         reading.name(key)
-        entry = _type_entry(value)
+        entry, price = _type_entry(value)
+        if price:
+            prices[name] = price
         if name in types:
             types[name] = correct(types[name], entry)
             continue
@@ -76,16 +87,18 @@ def _types(spot: Spot | None) -> Mapping[str, DeviceType]:
             hint = f"; to correct a known type, spell its name: {', '.join(near)}" if near else ""
             raise key.error(f"the new device type {name!r} has no {' and no '.join(absent)}", f"Add {', '.join(absent)}{hint}.")
         types[name] = define(name, entry)
-    return types
+    return _Known(types, prices)
 
 
-def _type_entry(spot: Spot) -> TypeEntry:
-    keys = reading.mapping(spot, required=(), optional=("memory", "memory_bandwidth", "flops", "launch", "kind", "source"))
+def _type_entry(spot: Spot) -> tuple[TypeEntry, Price | None]:
+    keys = reading.mapping(
+        spot, required=(), optional=("memory", "memory_bandwidth", "flops", "launch", "kind", "source", "price", "power")
+    )
     flops = reading.mapping(keys["flops"], required=(), optional=DTYPES) if "flops" in keys else {}
     kind: Kind | None = None
     if "kind" in keys:
         kind = "cpu" if reading.choice(keys["kind"], ("accelerator", "cpu")) == "cpu" else "accelerator"
-    return TypeEntry(
+    entry = TypeEntry(
         memory_bytes=int(reading.quantity(keys["memory"], MEMORY)) if "memory" in keys else None,
         memory_bandwidth_bytes_per_s=(
             reading.quantity(keys["memory_bandwidth"], MEMORY_BANDWIDTH) if "memory_bandwidth" in keys else None
@@ -94,12 +107,23 @@ def _type_entry(spot: Spot) -> TypeEntry:
         launch_s=reading.quantity(keys["launch"], TIME) if "launch" in keys else None,
         kind=kind,
         source=reading.text(keys["source"]) if "source" in keys else "",
+        power_w=_power(keys),
     )
+    return entry, _price(keys)
 
 
-def _group(spot: Spot, types: Mapping[str, DeviceType]) -> Group:
+def _power(keys: Mapping[str, Spot]) -> float | None:
+    return reading.quantity(keys["power"], POWER) if "power" in keys else None
+
+
+def _price(keys: Mapping[str, Spot]) -> Price | None:
+    return reading.price(keys["price"]) if "price" in keys else None
+
+
+def _group(spot: Spot, known: _Known) -> Group:
     keys = reading.mapping(spot, required=("name", "devices"), optional=("count", "interconnect", "network"))
-    devices = reading.mapping(keys["devices"], required=("type", "count"))
+    devices = reading.mapping(keys["devices"], required=("type", "count"), optional=("price", "power"))
+    device = _device(devices["type"], known.types)
     per_node = reading.count(devices["count"], MOST_DEVICES)
     if per_node > 1 and "interconnect" not in keys:
         raise spot.error(
@@ -109,10 +133,12 @@ def _group(spot: Spot, types: Mapping[str, DeviceType]) -> Group:
     return Group(
         name=reading.name(keys["name"]),
         count=reading.count(keys["count"], MOST_DEVICES) if "count" in keys else 1,
-        device=_device(devices["type"], types),
+        device=device,
         devices_per_node=per_node,
         interconnect=_link(keys["interconnect"]) if "interconnect" in keys else UNUSED_LINK,
         network=_link(keys["network"]) if "network" in keys else UNUSED_LINK,
+        price=_price(devices) or known.prices.get(device.name),
+        power_w=_power(devices) or device.power_w,
     )
 
 
@@ -183,8 +209,20 @@ def _check_networks(groups: list[Group], spots: list[Spot]) -> None:
             )
 
 
+def _check_currency(groups: list[Group], spots: list[Spot]) -> None:
+    """Prices are added up."""
+    priced = [(group, group.price, spot) for group, spot in zip(groups, spots, strict=True) if group.price]
+    for group, price, spot in priced:
+        first, other, _ = priced[0]
+        if price.currency != other.currency:
+            raise spot.error(
+                f"{group.name!r} is priced in {price.currency}, {first.name!r} in {other.currency}",
+                "Convert all prices of the file to one currency.",
+            )
+
+
 def _digest(groups: tuple[Group, ...], exceptions: tuple[tuple[tuple[int, int], Link], ...]) -> str:
-    """Of what the file means, whatever its comments, order of keys and units."""
+    """Of what the file means for a run, whatever its comments, order of keys and units; prices and power are not in it."""
     described = [
         (
             group.name,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import yaml
 
-from autopart.cluster.units import Quantity, QuantityError, parse
+from autopart.cluster.cluster import Price
+from autopart.cluster.units import Quantity, QuantityError, parse, parse_price
 from autopart.errors import ClusterError
 from cost_models.catalogue import nearest
 
@@ -153,6 +154,14 @@ def quantity(spot: Spot, kind: Quantity) -> float:
     """A number with a unit, in bytes, bytes/s, seconds or FLOP/s."""
     try:
         return parse(text(spot), kind)
+    except QuantityError as error:
+        raise spot.error(f"{spot.what}: {error.what}", error.remedy) from error
+
+
+def price(spot: Spot) -> Price:
+    """A price of an hour, such as 3.67 USD/h."""
+    try:
+        return Price(*parse_price(text(spot)))
     except QuantityError as error:
         raise spot.error(f"{spot.what}: {error.what}", error.remedy) from error
 

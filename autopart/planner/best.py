@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from autopart.planner.choose import choose
+from autopart.cluster.tariffs import tariff
+from autopart.planner.baselines import baselines
+from autopart.planner.cheapest import Cheapest, cheapest
+from autopart.planner.choose import Instead, choose
+from autopart.planner.front import front
 from autopart.planner.ilp import solve
 from autopart.planner.infeasible import explain
 from autopart.planner.meshes import Index
 from autopart.planner.pins import check_pins
+from autopart.planner.points import front_points
 from autopart.planner.price import price, propose
 from autopart.planner.problem import Problem, Solution
+from autopart.planner.rates import Rates
+from autopart.planner.score import score
+from autopart.planner.spend import Wish, cheapest_plan
 from autopart.planner.strategies import Pins
 from autopart.plans import Plan
 
 Progress = Callable[[float, float, float], None]
+STEP = Wish()
 
 
 def best_plan(
@@ -23,21 +33,57 @@ def best_plan(
     pins: Pins | None = None,
     schedule: str = "1f1b",
     *,
+    wish: Wish = STEP,
+    with_front: bool = False,
     gap: float = 0.01,
     time_limit_s: float = 60.0,
     progress: Progress | None = None,
 ) -> Plan:
-    """The plan with its estimate and baselines; raises Infeasible with the reason and what would help."""
+    """The plan with its estimate and baselines; raises Infeasible with the reason and what would help.
+
+    ``progress(incumbent, bound, elapsed_s)`` in seconds, or in what is wished for. The front is given ``time_limit_s`` again.
+    """
     pins = pins or Pins()
     index = replace(index, layouts=pins.layouts)
     check_pins(index, pins)
+    if wish.objective != "step":
+        tariff(index.cluster, wish.objective)  # says at once what the cluster file lacks
 
     def run(problem: Problem) -> Solution:
         return solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
 
     problem = price(index, propose(index, pins, schedule), pins.stages)
-    solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
-    plan = choose(problem, solution, index, pins, run)
+    instead = Instead(baselines(index, schedule), pins)
+    if wish.objective == "step":
+        solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
+        plan = choose(problem, solution, index, instead, run)
+    else:
+        plan = cheapest_plan(problem, index, wish, instead, _searching(gap, time_limit_s, progress), run)
     if plan is None:
         raise explain(index, pins, schedule, lambda changed: solve(changed, gap=1.0, time_limit_s=10.0))
-    return plan
+    if not with_front:
+        return plan
+    limited = front(
+        problem,
+        lambda asked, share_s, floor_s: solve(asked, gap=gap, time_limit_s=share_s, floor_s=floor_s),
+        time_limit_s=time_limit_s,
+    )
+    return replace(plan, front=front_points(problem, limited, index, [*instead.competing, score(plan, index)]))
+
+
+def _searching(gap: float, time_limit_s: float, progress: Progress | None) -> Callable[[Problem, Rates, float], Cheapest]:
+    """The search for the cheapest pipelines, with the solver in it."""
+
+    def run(problem: Problem, sharp: float, remaining_s: float) -> Solution:
+        return solve(problem, gap=sharp, time_limit_s=remaining_s, elsewhere=False)
+
+    def search(problem: Problem, rates: Rates, limit_s: float) -> Cheapest:
+        started = time.monotonic()
+
+        def tell(best: float, bound: float) -> None:
+            if progress:
+                progress(best, bound, time.monotonic() - started)
+
+        return cheapest(problem, rates, run, limit_s=limit_s, gap=gap, time_limit_s=time_limit_s, progress=tell)
+
+    return search

@@ -4,6 +4,8 @@
     s.t. sum_P usage_P,g x_P - e_g <= devices_g   for every group g      (price_g >= 0 is minus its dual)
          sum_P x_P = 1,  x, e >= 0
 
+Budgets have a row each like the groups, and what they add to the objective is in cost_P.
+
 P ranges over all pipelines of the allowed columns; the dynamic program of ``paths`` finds the one of least reduced cost.
 Its value at any price >= 0, less price * devices, bounds every feasible pipeline from below (Lagrange): no solver's word is
 needed for it.
@@ -35,7 +37,7 @@ class Path:
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """``value_s``: no feasible pipeline has a smaller sum of stage times; infinite if none fits even without a device limit.
+    """``value_s``: no feasible pipeline has a smaller sum of stage costs; infinite if none fits even without a device limit.
     ``price`` attains it, ``cost`` and ``tables`` belong to that price.
     """
 
@@ -86,7 +88,7 @@ def relax(
             best = Bound(value, price, cost, tables, ())
         if not np.isfinite(value) or best.value_s >= enough_s:
             break
-        path = Path(stages, float(columns.time_s[stages].sum()), chain.usage[columns.option[stages]].sum(axis=0))
+        path = Path(stages, float(columns.cost_s[stages].sum()), chain.usage[columns.option[stages]].sum(axis=0))
         found.append(path)
         _add(master, path)
         objective_s, price = _solve(master)

@@ -8,15 +8,15 @@ than a device has is no plan; where that happens to all of them, the problem is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from autopart.planner.baselines import baselines
+from autopart.planner.baselines import Scored
 from autopart.planner.decode import decode
 from autopart.planner.meshes import Index
 from autopart.planner.problem import Candidate, Option, Problem, Solution
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.strategies import Pins
-from autopart.plans import Plan
+from autopart.plans import Baseline, Plan
 
 ATTEMPTS = 4
 NEAR = 1.3  # candidates whose formula is beyond this multiple of the best are not simulated
@@ -25,19 +25,32 @@ SLACK = 0.99  # of the memory that would just have held the plan that did not fi
 Solve = Callable[[Problem], Solution]
 
 
-def choose(problem: Problem, solution: Solution, index: Index, pins: Pins, solve: Solve) -> Plan | None:
+def choose(problem: Problem, solution: Solution, index: Index, instead: Instead, solve: Solve) -> Plan | None:
     """The best plan with its estimate and the table of baselines; None where nothing fits. ``solve`` is asked again
     only where every candidate turns out too large.
     """
-    schedule = problem.settings[0].schedule if problem.settings else "1f1b"
-    table = baselines(index, schedule)
-    scores = best_candidates(problem, solution, index, solve)
-    scores += [row.best for row in table if row.best and follows(row.best.plan, pins)]
+    scores = [*best_candidates(problem, solution, index, solve), *instead.competing]
     if not scores:
         return None
     best = min(scores, key=lambda scored: scored.step_s)
-    rows = tuple(row.row for row in table)
-    return replace(best.plan, estimate=estimate(best, index, solution.lower_bound_s), baselines=rows)
+    return replace(best.plan, estimate=estimate(best, index, solution.lower_bound_s), baselines=instead.rows)
+
+
+@dataclass(frozen=True)
+class Instead:
+    """The baselines: what a plan is compared with."""
+
+    table: tuple[Scored, ...]
+    pins: Pins
+
+    @property
+    def rows(self) -> tuple[Baseline, ...]:
+        return tuple(scored.row for scored in self.table)
+
+    @property
+    def competing(self) -> list[Score]:
+        """Those that can be done and have what the user fixed."""
+        return [scored.best for scored in self.table if scored.best and follows(scored.best.plan, self.pins)]
 
 
 def follows(plan: Plan, pins: Pins) -> bool:

@@ -7,7 +7,7 @@ A column is a shape under an option.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -42,6 +42,7 @@ class Shapes:
 class Columns:
     """Stages that are allowed, sorted by shape and falling deadline.
 
+    ``cost_s`` is what a stage adds to the objective's sum: its time, and the surcharge of what it takes of budgets.
     ``deadline``: the largest position, counted from the end of the pipeline from 1, at which the stage's activations fit.
     """
 
@@ -50,12 +51,14 @@ class Columns:
     time_s: Array
     sync_s: Array
     deadline: Ints
+    cost_s: Array
 
     def __len__(self) -> int:
         return len(self.shape)
 
     def take(self, where: NDArray[np.bool_] | Ints) -> Columns:
-        return Columns(self.shape[where], self.option[where], self.time_s[where], self.sync_s[where], self.deadline[where])
+        kept = {field.name: getattr(self, field.name)[where] for field in fields(self)}
+        return Columns(**kept)
 
     @cached_property
     def segments(self) -> Ints:
@@ -66,7 +69,9 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """What all columns of a setting share. ``usage[o, g]`` devices; ``limit`` the most stages that a pipeline can have."""
+    """What all columns of a setting share. ``usage[o, g]`` devices of ``devices[g]``, and behind the groups what is taken of each
+    budget, of its limit; ``limit`` the most stages that a pipeline can have.
+    """
 
     blocks: int
     devices: Ints
@@ -136,8 +141,10 @@ def find_shapes(blocks: int, runs: tuple[tuple[int, int], ...]) -> Shapes:
 def make_chain(problem: Problem, setting: Setting) -> Chain:
     shapes = find_shapes(problem.blocks, find_runs(problem, setting))
     limit = min(problem.blocks, sum(problem.devices), problem.stages or problem.blocks)
-    usage = np.array([o.usage for o in setting.options], dtype=np.int64).reshape(len(setting.options), len(problem.devices))
-    devices = np.array(problem.devices, dtype=np.int64)
+    limits = [*problem.devices, *(budget.limit for budget in problem.budgets)]
+    taken = [[*o.usage, *(budget.taken(o) for budget in problem.budgets)] for o in setting.options]
+    usage = np.array(taken, dtype=np.int64).reshape(len(setting.options), len(limits))
+    devices = np.array(limits, dtype=np.int64)
     return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, usage, shapes)
 
 
@@ -150,7 +157,8 @@ def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:
     fits = (deadline > 0) & (chain.usage <= chain.devices).all(axis=1)
     fits &= ~_dominated(time, sync, deadline, fits, chain.usage)
     shape, option = np.nonzero(fits)
-    columns = Columns(shape, option, time[fits], sync[fits], deadline[fits])
+    surcharge = chain.usage @ np.array([0.0] * len(problem.devices) + [budget.unit_s for budget in problem.budgets])
+    columns = Columns(shape, option, time[fits], sync[fits], deadline[fits], time[fits] + surcharge[option])
     return columns.take(np.lexsort((columns.option, -columns.deadline, columns.shape)))
 
 

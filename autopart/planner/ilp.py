@@ -2,10 +2,11 @@
 
 Sets
     blocks 0..n-1 in chain order, cut into runs r of len_r identical blocks (``columns.find_runs``)
-    groups g of devices_g devices
-    columns c: a shape under an option, with t_c seconds per microbatch, s_c seconds of synchronisation once a step, u_cg
-        devices, deadline q_c (the largest position from the end, last stage 1, at which its activations fit), and
-        b_cr blocks in run r. A column *floats* inside one run, or is *anchored* to one interval across runs.
+    groups g of devices_g devices; a budget counts as one more group, its units as devices
+    columns c: a shape under an option, with t_c seconds per microbatch, p_c = t_c + the surcharge of what it takes of budgets,
+        s_c seconds of synchronisation once a step, u_cg devices, deadline q_c (the largest position from the end, last stage 1,
+        at which its activations fit), and b_cr blocks in run r. A column *floats* inside one run, or is *anchored* to one
+        interval across runs.
     M microbatches, L the largest possible number of stages
 
 Variables
@@ -14,7 +15,7 @@ Variables
     v_i, w_i in {0, 1}         the slowest stage (the longest synchronisation) reaches level i of the values that occur
 
 Objective
-    min  sum_c t_c z_c + (M - 1) max {t_c : z_c > 0} + max {s_c : z_c > 0}
+    min  sum_c p_c z_c + (M - 1) max {t_c : z_c > 0} + max {s_c : z_c > 0}
 
 Constraints
     (1) cover       sum_c b_cr z_c = len_r for every run
@@ -64,12 +65,23 @@ def solve(
     gap: float = 0.01,
     time_limit_s: float = 60.0,
     progress: Callable[[float, float, float], None] | None = None,
+    elsewhere: bool = True,
+    floor_s: float = 0.0,
 ) -> Solution:
     """The best pipelines and a proven lower bound; ends at a relative ``gap``, at the time limit, or at Ctrl-C with what it has.
 
     ``progress(incumbent_s, bound_s, elapsed_s)`` is called as they improve. What ends by its gap is the same every time.
+    ``elsewhere``: look for candidates under other settings than the incumbent's too. ``floor_s`` is a bound known already.
     """
-    return branch_and_bound(problem, solve_leaf, gap=max(gap, 1e-9), time_limit_s=time_limit_s, progress=progress or silent)
+    return branch_and_bound(
+        problem,
+        solve_leaf,
+        gap=max(gap, 1e-9),
+        time_limit_s=time_limit_s,
+        progress=progress or silent,
+        elsewhere=elsewhere,
+        floor_s=floor_s,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +130,7 @@ def solve_leaf(
     floating_deadlines(model, chain, columns, uses)
     slowest, exact_time = levels(model, uses, columns.time_s, floors.time_s, (chain.microbatches - 1) / unit_s)
     longest, exact_sync = levels(model, uses, columns.sync_s, floors.sync_s, 1 / unit_s)
-    objective = uses.weighted(np.floor(columns.time_s / unit_s).astype(np.int64)) + slowest + longest
+    objective = uses.weighted(np.floor(columns.cost_s / unit_s).astype(np.int64)) + slowest + longest
     base_s = (chain.microbatches - 1) * floors.time_s + floors.sync_s
     if np.isfinite(cutoff_s):
         model.add(objective <= int((cutoff_s - base_s) / unit_s) + 1)
@@ -191,7 +203,7 @@ def crossing(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
 
 
 def devices(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
-    """(3) No group is asked for more devices than it has."""
+    """(3) No group is asked for more devices than it has, and no budget for more than its limit."""
     usage = chain.usage[columns.option]
     return [uses.weighted(usage[:, g]) <= int(limit) for g, limit in enumerate(chain.devices)]
 

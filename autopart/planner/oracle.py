@@ -5,20 +5,47 @@ Plain Python on purpose, and nothing of the solver's: it shares no code with wha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 from autopart.planner.problem import Candidate, Choice, Option, Problem, Setting, Tie
 
+Value = Callable[[float, tuple[int, ...]], float]
+"""What a plan is worth, by its step and how many devices of each group work in it; grows with both."""
 
-def best(problem: Problem) -> Candidate | None:
-    """The pipeline of least step, or None if there is none. Exponential: for a handful of blocks, devices and options."""
-    found = [_best_of_setting(problem, index) for index in range(len(problem.settings))]
-    candidates = [candidate for candidate in found if candidate is not None]
-    return min(candidates, key=lambda c: c.step_s, default=None)
+
+def best(problem: Problem, value: Value | None = None) -> Candidate | None:
+    """The pipeline of least ``value`` (the step, with the surcharge of budgets, unless another is given), or None if there is
+    none: if the value of all is infinite, too. Exponential: for a handful of blocks, devices and options.
+    """
+
+    def objective_s(step: float, working: tuple[int, ...]) -> float:
+        return step + surcharge_s(problem, working)
+
+    value = value or objective_s
+    found = [_best_of_setting(problem, index, value) for index in range(len(problem.settings))]
+    return min((each for each in found if each is not None), key=lambda each: each[0], default=(0.0, None))[1]
+
+
+def surcharge_s(problem: Problem, working: tuple[int, ...]) -> float:
+    """What budgets add to the objective where so many devices of each group work."""
+    return sum(budget.unit_s * _taken(budget.each, working) for budget in problem.budgets)
+
+
+def working_devices(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> tuple[int, ...]:
+    """How many devices of each group have a part in a pipeline."""
+    parts = [part for c in choices for part in problem.settings[setting].options[c.option].parts]
+    return tuple(sum(p.devices for p in parts if p.group == group) for group in range(len(problem.devices)))
+
+
+def _taken(each: tuple[int, ...], working: tuple[int, ...]) -> int:
+    return sum(units * devices for units, devices in zip(each, working, strict=True))
 
 
 def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float | None:
-    """The step of a pipeline by the formula; None if it is not one: it leaves blocks, or exceeds devices, memory or stages."""
+    """The step of a pipeline by the formula; None if it is not one: it leaves blocks, or exceeds devices, budgets, memory or
+    stages.
+    """
     chosen = problem.settings[setting]
     ends = [0] + [choice.stop for choice in choices]
     starts = [choice.start for choice in choices] + [problem.blocks]
@@ -27,6 +54,9 @@ def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float
     for group, devices in enumerate(problem.devices):
         if sum(chosen.options[c.option].usage[group] for c in choices) > devices:
             return None
+    working = working_devices(problem, setting, choices)
+    if any(_taken(budget.each, working) > budget.limit for budget in problem.budgets):
+        return None
     for behind, c in enumerate(reversed(choices)):
         if not fits(chosen.options[c.option], c.start, c.stop, behind + 1, chosen, problem.ties):
             return None
@@ -72,10 +102,10 @@ def fits(option: Option, start: int, stop: int, position: int, setting: Setting,
     return True
 
 
-def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
+def _best_of_setting(problem: Problem, index: int, value: Value) -> tuple[float, Candidate] | None:
     """Depth first from the end of the chain, one stage at a time."""
     setting = problem.settings[index]
-    incumbent: list[Candidate] = []
+    incumbent: list[tuple[float, Candidate]] = []
 
     @cache
     def price(number: int, start: int, stop: int) -> tuple[float, float]:
@@ -86,14 +116,22 @@ def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
     def allowed(number: int, start: int, stop: int, position: int) -> bool:
         return fits(setting.options[number], start, stop, position, setting, problem.ties)
 
-    def extend(tail: tuple[Choice, ...], left: tuple[int, ...], total: float, slowest: float, sync: float) -> None:
+    alone = [working_devices(problem, index, (Choice(0, 1, number),)) for number in range(len(setting.options))]
+    none = (0,) * len(problem.devices)
+
+    def extend(
+        tail: tuple[Choice, ...], left: tuple[int, ...], working: tuple[int, ...], total: float, slowest: float, sync: float
+    ) -> None:
         step = total + (setting.microbatches - 1) * slowest + sync
-        if incumbent and step >= incumbent[0].step_s:
+        worth = value(step, working)
+        if worth == float("inf") or (incumbent and worth >= incumbent[0][0]):
+            return
+        if any(_taken(budget.each, working) > budget.limit for budget in problem.budgets):
             return
         stop = tail[0].start if tail else problem.blocks
         if stop == 0:
             if problem.stages in (None, len(tail)):
-                incumbent[:] = [Candidate(index, tail, step)]
+                incumbent[:] = [(worth, Candidate(index, tail, step, surcharge_s(problem, working)))]
             return
         for start in range(stop):
             for number, option in enumerate(setting.options):
@@ -101,7 +139,8 @@ def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
                 if min(rest) < 0 or not allowed(number, start, stop, len(tail) + 1):
                     continue
                 time, own_sync = price(number, start, stop)
-                extend((Choice(start, stop, number), *tail), rest, total + time, max(slowest, time), max(sync, own_sync))
+                more = tuple(have + new for have, new in zip(working, alone[number], strict=True))
+                extend((Choice(start, stop, number), *tail), rest, more, total + time, max(slowest, time), max(sync, own_sync))
 
-    extend((), problem.devices, 0.0, 0.0, 0.0)
+    extend((), problem.devices, none, 0.0, 0.0, 0.0)
     return incumbent[0] if incumbent else None

@@ -45,8 +45,8 @@ def levels_of(chain: Chain, columns: Columns) -> Levels:
 
 
 def priced(chain: Chain, columns: Columns, price: Array) -> Array:
-    """Seconds of each column, devices paid for."""
-    paid: Array = columns.time_s + (chain.usage @ price)[columns.option]
+    """Seconds of each column, devices and budgets paid for."""
+    paid: Array = columns.cost_s + (chain.usage @ price)[columns.option]
     return paid
 
 

@@ -127,6 +127,21 @@ class Setting:
     options: tuple[Option, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What all stages together take beside the devices themselves, in whole units: ``each[g]`` for every device of group g that
+    works in a stage, at most ``limit`` of them. Every unit counts ``unit_s`` more seconds in what a solver minimises.
+    """
+
+    each: tuple[int, ...]
+    limit: int
+    unit_s: float = 0.0
+
+    def taken(self, option: Option) -> int:
+        """By a stage under this option."""
+        return sum(part.devices * self.each[part.group] for part in option.parts)
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """``kinds[b]`` is the class of block b: intervals of equal kinds cost the same under every option."""
@@ -136,6 +151,7 @@ class Problem:
     settings: tuple[Setting, ...]
     ties: tuple[Tie, ...] = ()
     stages: int | None = None  # pinned number of stages
+    budgets: tuple[Budget, ...] = ()
 
     @property
     def blocks(self) -> int:
@@ -153,17 +169,25 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A feasible pipeline in chain order, and its step by the formula: sum t + (M-1) max t + max g (``Option.exposed_s``)."""
+    """A feasible pipeline in chain order, and its step by the formula: sum t + (M-1) max t + max g (``Option.exposed_s``).
+    ``surcharge_s`` is what the problem's budgets add to it in the objective.
+    """
 
     setting: int
     choices: tuple[Choice, ...]
     step_s: float
+    surcharge_s: float = 0.0
+
+    @property
+    def objective_s(self) -> float:
+        return self.step_s + self.surcharge_s
 
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """``candidates`` best first (the first is the incumbent; none: infeasible); every plan of the problem costs at least
-    ``lower_bound_s``. ``proof`` says how it ended: "gap", "time limit", "infeasible", "interrupted".
+    """``candidates`` best first (the first is the incumbent; none: infeasible); the objective of every plan of the problem is at
+    least ``lower_bound_s``: its step, and the surcharge of the budgets. ``proof`` says how it ended: "gap", "time limit",
+    "infeasible", "interrupted".
     """
 
     candidates: tuple[Candidate, ...]
@@ -174,5 +198,5 @@ class Solution:
     def gap(self) -> float:
         if not self.candidates:
             return float("inf")
-        best = self.candidates[0].step_s
+        best = self.candidates[0].objective_s
         return max(0.0, (best - self.lower_bound_s) / best)

@@ -67,7 +67,7 @@ class SolveLeaf(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Root:
-    """A setting made ready. ``ceiling_s`` exceeds the step of any of its pipelines."""
+    """A setting made ready. ``ceiling_s`` exceeds the objective of any of its pipelines."""
 
     chain: Chain
     columns: Columns
@@ -103,6 +103,7 @@ class _Search:
     started: float
     time_limit_s: float
     progress: Callable[[float, float, float], None]
+    floor_s: float = 0.0  # a bound that is known beforehand
     roots: dict[int, Root] = field(default_factory=dict)
     heap: list[tuple[float, int, int, Box | None]] = field(default_factory=list)  # bound, age, setting, box (None: not yet made)
     pushed: int = 0
@@ -120,7 +121,7 @@ class _Search:
     @property
     def bound_s(self) -> float:
         waiting = self.heap[0][0] if self.heap else float("inf")
-        return min(self.closed_s, self.current_s, waiting, self.best_s)
+        return min(max(min(self.closed_s, self.current_s, waiting), self.floor_s), self.best_s)
 
     def remaining_s(self) -> float:
         return self.started + self.time_limit_s - time.monotonic()
@@ -144,9 +145,11 @@ def branch_and_bound(
     gap: float,
     time_limit_s: float,
     progress: Callable[[float, float, float], None],
+    elsewhere: bool = True,
+    floor_s: float = 0.0,
 ) -> Solution:
     """Best box first, over all settings at once."""
-    search = _Search(problem, solve_leaf, gap, time.monotonic(), time_limit_s, progress)
+    search = _Search(problem, solve_leaf, gap, time.monotonic(), time_limit_s, progress, floor_s)
     for index, setting in enumerate(problem.settings):
         if setting.options:
             heapq.heappush(search.heap, (0.0, index, index, None))
@@ -154,7 +157,8 @@ def branch_and_bound(
     try:
         _run(search)
         search.proof = "gap" if search.found else "infeasible"
-        _look_elsewhere(search)
+        if elsewhere:
+            _look_elsewhere(search)
     except _TimeUpError:
         search.proof = search.proof or "time limit"
     except KeyboardInterrupt:
@@ -165,9 +169,9 @@ def branch_and_bound(
 def _look_elsewhere(search: _Search) -> None:
     """A rough best pipeline of every setting that has none within ``NEAR`` of the incumbent: the formula is not the last word."""
     near_s = NEAR * search.best_s
-    seen = {candidate.setting for candidate in search.found.values() if candidate.step_s <= near_s}
+    seen = {candidate.setting for candidate in search.found.values() if candidate.objective_s <= near_s}
     for index in sorted(search.roots.keys() - seen):
-        side = _Search(search.problem, search.solve_leaf, ROUGH, search.started, search.time_limit_s, silent, search.roots)
+        side = _Search(search.problem, search.solve_leaf, ROUGH, search.started, search.time_limit_s, silent, roots=search.roots)
         side.best_s = near_s / (1 - ROUGH)
         side.heap = [(0.0, 0, index, None)]
         _run(side)
@@ -177,7 +181,7 @@ def _look_elsewhere(search: _Search) -> None:
 def _run(search: _Search) -> None:
     while search.heap:
         bound_s, _, setting, box = search.heap[0]
-        if bound_s >= search.cutoff_s:
+        if max(bound_s, search.floor_s) >= search.cutoff_s:
             return
         search.check()
         search.current_s = bound_s
@@ -201,7 +205,8 @@ def _make_root(search: _Search, index: int) -> Box | None:
     columns = make_columns(search.problem, setting, chain)
     if not len(columns):
         return None
-    ceiling_s = 2 * ((chain.limit + chain.microbatches - 1) * float(columns.time_s.max()) + float(columns.sync_s.max()))
+    sums_s = chain.limit * float(columns.cost_s.max()) + (chain.microbatches - 1) * float(columns.time_s.max())
+    ceiling_s = 2 * (sums_s + float(columns.sync_s.max()))
     search.roots[index] = Root(chain, columns, max(ceiling_s, 1e-300))
     return _root_box(index, search.roots[index])
 
@@ -258,7 +263,7 @@ def _tighten(search: _Search, box: Box) -> tuple[Box, Floors | None]:
         if not np.isfinite(floors.time_s):
             return box, None
         slowest, longest = np.maximum(columns.time_s, floors.time_s), np.maximum(columns.sync_s, floors.sync_s)
-        box = _drop(search, box, columns.time_s + (chain.microbatches - 1) * slowest + longest)
+        box = _drop(search, box, columns.cost_s + (chain.microbatches - 1) * slowest + longest)
         if len(box.columns) == len(columns):
             break
     return box, floors if len(box.columns) else None
@@ -347,12 +352,13 @@ def _placed(chain: Chain, columns: Columns, path: Path) -> tuple[Choice, ...]:
 
 def _offer(search: _Search, setting: int, choices: tuple[Choice, ...]) -> None:
     """Remember a feasible pipeline at its exact price, one for each setting, cuts and devices."""
-    step = _step_s(search.problem, setting, choices)
     options = search.problem.settings[setting].options
+    paid_s = sum(b.unit_s * b.taken(options[c.option]) for b in search.problem.budgets for c in choices)
+    candidate = Candidate(setting, choices, _step_s(search.problem, setting, choices), paid_s)
     key = (setting, tuple((c.start, c.stop, options[c.option].usage) for c in choices))
-    if key not in search.found or step < search.found[key].step_s:
-        search.found[key] = Candidate(setting, choices, step)
-    search.best_s = min(search.best_s, step)
+    if key not in search.found or candidate.objective_s < search.found[key].objective_s:
+        search.found[key] = candidate
+    search.best_s = min(search.best_s, candidate.objective_s)
 
 
 def _step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float:
@@ -371,7 +377,9 @@ def _step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> floa
 
 def _ranked(search: _Search) -> tuple[Candidate, ...]:
     """The best few: at most three of a setting as long as others are left, since they are to be scored by simulation."""
-    ordered = sorted(search.found.values(), key=lambda c: (c.step_s, c.setting, [(d.start, d.stop, d.option) for d in c.choices]))
+    ordered = sorted(
+        search.found.values(), key=lambda c: (c.objective_s, c.setting, [(d.start, d.stop, d.option) for d in c.choices])
+    )
     first = [c for n, c in enumerate(ordered) if sum(d.setting == c.setting for d in ordered[:n]) < 3]
     rest = [c for c in ordered if c not in first]
-    return tuple(sorted((first + rest)[:CANDIDATES], key=lambda c: c.step_s))
+    return tuple(sorted((first + rest)[:CANDIDATES], key=lambda c: c.objective_s))

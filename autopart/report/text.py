@@ -8,15 +8,16 @@ from __future__ import annotations
 from itertools import groupby
 
 from autopart.cluster.cluster import Cluster
+from autopart.cluster.tariffs import format_draw, format_draw_rate
 from autopart.cluster.units import format_bytes, format_seconds
-from autopart.plans import Baseline, Plan, Stage
+from autopart.plans import Baseline, Cost, Draw, Plan, Stage
 
 BAR_WIDTH = 10
 
 
 def format_plan(plan: Plan, cluster: Cluster) -> str:
     """The whole report; sections that a hand-written plan has no numbers for are left out."""
-    sections = [_title(plan), _stages(plan, cluster), _unused(plan, cluster), _estimate(plan), _baselines(plan)]
+    sections = [_title(plan), _stages(plan, cluster), _unused(plan, cluster), _estimate(plan), _baselines(plan), _front(plan)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -90,19 +91,67 @@ def _estimate(plan: Plan) -> str:
     formula = f"formula {format_seconds(estimate.formula_s)}"
     if estimate.gap == estimate.gap:
         bound = format_seconds(estimate.lower_bound_s)
-        formula += f"; by it no plan is below {bound}: gap {estimate.gap:.1%}, proven under the cost model"
-    lines.append(formula)
+        formula += f"; by it no plan is below {bound}"
+        formula += "" if estimate.cost else f": gap {estimate.gap:.1%}, proven under the cost model"
+    lines += [formula, _cost(estimate.cost)] if estimate.cost else [formula]
     if estimate.breakdown:
         parts = ", ".join(f"{cause} {format_seconds(seconds)}" for cause, seconds in estimate.breakdown.items() if seconds > 0)
         lines.append(f"slowest rank: {parts}")
     return "\n".join(lines)
 
 
+def _cost(cost: Cost) -> str:
+    """What a step takes, and how near to the least that is."""
+    said = f"{cost.objective} {format_draw(cost.value, cost.unit)} a step, at {format_draw_rate(cost.rate, cost.unit)}"
+    keeping = f" that keeps {format_seconds(cost.step_limit_s)}" if cost.step_limit_s else ""
+    if cost.lower_bound == cost.lower_bound:
+        said += f"; by the formula no plan{keeping} takes less than {format_draw(cost.lower_bound, cost.unit)}"
+        said += f": gap {cost.gap:.1%}, proven" if cost.gap == cost.gap else "; its own step by the formula is beyond that"
+    return said
+
+
 def _baselines(plan: Plan) -> str:
     if not plan.baselines:
         return ""
+    if plan.estimate and plan.estimate.cost:
+        cost = plan.estimate.cost
+        head = ("instead", "step", cost.objective, "x this plan")
+        return table([head, *(_drawing_baseline(baseline, cost) for baseline in plan.baselines)])
     own = plan.estimate.step_time_s if plan.estimate else 0.0
     return table([("instead", "step", "x this plan"), *(_baseline(baseline, own) for baseline in plan.baselines)])
+
+
+def _drawing_baseline(baseline: Baseline, cost: Cost) -> tuple[str, ...]:
+    """Beside a plan that was made to take little."""
+    if baseline.step_time_s is None or baseline.value is None:
+        return (baseline.name, "-", "-", baseline.infeasible)
+    late = ", over the limit" if cost.step_limit_s and baseline.step_time_s > cost.step_limit_s else ""
+    ratio = f"{baseline.value / cost.value:.2f}{late}"
+    return (baseline.name, format_seconds(baseline.step_time_s), format_draw(baseline.value, cost.unit), ratio)
+
+
+def _front(plan: Plan) -> str:
+    """Step time against devices; what a step takes where that is known."""
+    if not plan.front:
+        return ""
+    paid, drawn = any(point.cost for point in plan.front), any(point.energy for point in plan.front)
+    rates = (*("rate", "cost") * paid, *("power", "energy") * drawn)
+    rows = [
+        (
+            str(point.devices),
+            " + ".join(f"{count} x {name}" if count > 1 else name for name, count in point.types.items()),
+            format_seconds(point.step_time_s),
+            format_seconds(point.formula_s),
+            f"{point.gap:.1%}",
+            *(cell for draw in (point.cost, point.energy) if draw for cell in _draw(draw)),
+        )
+        for point in plan.front
+    ]
+    return table([("devices", "of", "step", "formula", "gap", *rates), *rows])
+
+
+def _draw(draw: Draw) -> tuple[str, str]:
+    return format_draw_rate(draw.rate, draw.unit), format_draw(draw.value, draw.unit)
 
 
 def _baseline(baseline: Baseline, own: float) -> tuple[str, str, str]:

@@ -19,6 +19,15 @@ EDITS: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
     "memory unit for bandwidth": ("300 GB/s", "300 GiB", 5, ("GiB", "unit of memory")),
     "time unit for bandwidth": ("300 GB/s", "300 us", 5, ("us", "unit of time")),
     "case of a unit": ("200 Gb/s", "200 gb/s", 6, ("GB/s (bytes)", "Gb/s (bits)")),
+    "price without a unit": ("count: 8}", "count: 8, price: 3}", 4, ("without a unit", "3.67 USD/h")),
+    "price of a second": ("count: 8}", "count: 8, price: 3 USD/s}", 4, ("'USD/s' is not a unit of price", "Did you mean USD/h?")),
+    "price in small letters": ("count: 8}", "count: 8, price: 3 usd/h}", 4, ("'usd/h'", "USD/h")),
+    "price without an hour": ("count: 8}", "count: 8, price: 3 EUR}", 4, ("'EUR' is not a unit of price", "3.67 USD/h")),
+    "free": ("count: 8}", "count: 8, price: 0 USD/h}", 4, ("positive",)),
+    "negative price": ("count: 8}", "count: 8, price: -3 USD/h}", 4, ("positive",)),
+    "power without a unit": ("count: 8}", "count: 8, power: 400}", 4, ("without a unit", "400 W")),
+    "power as a price": ("count: 8}", "count: 8, power: 4 USD/h}", 4, ("'USD/h' is not a unit of power",)),
+    "price of a type": ("types:\n  box-cpu: {", "types:\n  box-cpu: {price: 3, ", 14, ("types.box-cpu.price", "without a unit")),
     "slip in a unit": ("200 Gb/s", "200 Gbps", 6, ("Gbps", "Did you mean Gb/s?")),
     "memory bandwidth in bits": ("memory_bandwidth: 10 GB/s", "memory_bandwidth: 10 Gb/s", 14, ("Gb/s", "(bytes)")),
     "memory in bits": ("memory: 2 GiB", "memory: 2 Gb", 14, ("Gb", "GB (bytes)")),
@@ -190,3 +199,10 @@ def test_random_damage(seed: int) -> None:
         except ClusterError as error:
             outcome = error.where.startswith("c.yaml:") and bool(error.remedy)
         assert outcome, "".join(text)
+
+
+def test_two_currencies() -> None:
+    text = CONTRACT.replace("count: 8}", "count: 8, price: 3 USD/h}").replace("count: 4}", "count: 4, price: 1 EUR/h}")
+    with pytest.raises(ClusterError, match=r"^c.yaml:7: 'v' is priced in EUR, 'a' in USD\n  Convert all prices") as caught:
+        parse_cluster(text, "c.yaml")
+    assert caught.value.exit_status == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from autopart.cluster import exceptions, load, reading
+from autopart.cluster.cluster import Price
 from autopart.cluster.load import parse_cluster
 from autopart.cluster.units import format_rate, format_seconds
 from autopart.errors import ClusterError
@@ -20,10 +21,11 @@ PATHS = re.findall(r"\| (\d+) and (\d+) \| [^|]* \| ([^|]*) \| ([^|]*) \|", PAGE
 
 
 def test_examples() -> None:
-    first, second = (parse_cluster(text, "c.yaml") for text in EXAMPLES)
+    first, second, priced = (parse_cluster(text, "c.yaml") for text in EXAMPLES)
     assert first.digest == parse_cluster(CONTRACT, "c.yaml").digest
     assert format_rate(second.link(0, 4).bandwidth_bytes_per_s) == "125 MB/s"
     assert format_rate(second.link(3, 4).bandwidth_bytes_per_s) == "1.25 GB/s"
+    assert [(group.price, group.power_w) for group in priced.groups] == [(Price(1.1, "USD"), 400), (Price(0.35, "USD"), 250)]
 
 
 def test_paths() -> None:
