@@ -40,6 +40,7 @@ from autopart.frontend.trace import Traced, trace
 from autopart.ir.digest import digest
 from autopart.package import write_package
 from autopart.planner.best import best_plan
+from autopart.planner.decode import cluster_ref
 from autopart.planner.meshes import Index, make_index
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.strategies import Pins
@@ -191,9 +192,8 @@ def priced(plan: Plan, index: Index) -> Plan:
     """The plan with everything filled in that follows from it; raises Infeasible where a device is too small."""
     used = {rank for stage in plan.stages for rank in stage.ranks}
     unused = tuple(each.rank for each in index.cluster.ranks if each.rank not in used)
-    cluster = replace(plan.cluster, digest=index.cluster.digest)
     stages = tuple(replace(stage, data=len(stage.shares)) for stage in plan.stages)
-    filled = replace(plan, model=index.model, cluster=cluster, stages=stages, unused_ranks=unused)
+    filled = replace(plan, model=index.model, cluster=cluster_ref(index.cluster), stages=stages, unused_ranks=unused)
     scored = score(filled, index)
     check_memory(scored)
     bound = plan.estimate.lower_bound_s if plan.estimate else float("nan")

@@ -18,7 +18,20 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from autopart.errors import PlanError
-from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import (
+    Baseline,
+    ClusterRef,
+    Estimate,
+    ModelRef,
+    Moves,
+    NodeRef,
+    Plan,
+    RankMoves,
+    Schedule,
+    Settings,
+    Stage,
+    Take,
+)
 
 FORMAT = 1
 LARGEST_FILE_BYTES = 64 * 2**20
@@ -102,6 +115,10 @@ def to_json(plan: Plan) -> dict[str, Any]:
         {"name": b.name, "infeasible": b.infeasible} if b.step_time_s is None else {"name": b.name, "step_time_s": b.step_time_s}
         for b in plan.baselines
     ]
+    if not plan.cluster.nodes:
+        del raw["cluster"]["nodes"]
+    if plan.moves is None:
+        del raw["moves"]
     return raw
 
 
@@ -124,7 +141,7 @@ def from_json(raw: Mapping[str, Any]) -> Plan:
     )
     return Plan(
         model=ModelRef(**raw["model"]),
-        cluster=ClusterRef(**raw["cluster"]),
+        cluster=_cluster(raw["cluster"]),
         batch_size=raw["batch_size"],
         settings=Settings(**raw.get("settings", {})),
         schedule=Schedule(**raw["schedule"]),
@@ -132,7 +149,22 @@ def from_json(raw: Mapping[str, Any]) -> Plan:
         unused_ranks=tuple(raw.get("unused_ranks", ())),
         estimate=_estimate(raw["estimate"]) if raw.get("estimate") else None,
         baselines=tuple(Baseline(b["name"], b.get("step_time_s"), b.get("infeasible", "")) for b in raw.get("baselines", ())),
+        moves=_moves(raw["moves"]) if "moves" in raw else None,
     )
+
+
+def _cluster(raw: Mapping[str, Any]) -> ClusterRef:
+    nodes = tuple(NodeRef(**node) for node in raw.get("nodes", ()))
+    return ClusterRef(raw["path"], raw.get("digest", ""), nodes)
+
+
+def _moves(raw: Mapping[str, Any]) -> Moves:
+    def rank(each: Mapping[str, Any]) -> RankMoves:
+        takes = tuple(Take(take["source"], take["nbytes"], tuple(take["blocks"])) for take in each["takes"])
+        return RankMoves(each["rank"], each["was"], each["keeps_bytes"], takes)
+
+    names = {key: tuple(raw[key]) for key in ("lost", "new")}
+    return Moves(**{**raw, **names, "ranks": tuple(map(rank, raw["ranks"]))})
 
 
 def _uneven(shares: Sequence[int], tensor: int) -> tuple[int, ...]:
