@@ -12,10 +12,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from autopart.errors import AutopartError, Infeasible, InputError, PlanError
 from autopart.plans import OPTIMIZERS, PRECISIONS, ZERO_LEVELS, Plan, Settings
+
+if TYPE_CHECKING:
+    from autopart.pipeline import Limits
 
 PLACE = r"(R|P|-|S\(\d+(/\d+)?(:\d+)?\))"
 Command = Callable[[argparse.Namespace], None]
@@ -60,18 +63,39 @@ def plan_command(arguments: argparse.Namespace) -> None:
             arguments.devices,
             batch_size=arguments.batch_size,
             settings=Settings(arguments.optimizer, arguments.precision, arguments.batch_norm),
-            limits=pipeline.Limits(
-                stages=arguments.stages,
-                data=arguments.data,
-                microbatches=arguments.microbatches,
-                schedule=arguments.schedule,
-                gap=arguments.gap,
-                time_limit_s=arguments.time_limit,
-                tensor=arguments.tensor,
-                zero=arguments.zero,
-                layouts=dict(arguments.layout),
-            ),
+            limits=_limits(arguments),
             say=_progress(arguments),
+        )
+    save_plan(plan, arguments.output)
+    print(dump_plan(plan) if arguments.json else _report(plan), end="")
+
+
+def _limits(arguments: argparse.Namespace) -> Limits:
+    """What `_limit_arguments` reads."""
+    from autopart.pipeline import Limits
+
+    return Limits(
+        stages=arguments.stages,
+        data=arguments.data,
+        microbatches=arguments.microbatches,
+        schedule=arguments.schedule,
+        gap=arguments.gap,
+        time_limit_s=arguments.time_limit,
+        tensor=arguments.tensor,
+        zero=arguments.zero,
+        layouts=dict(arguments.layout),
+    )
+
+
+def replan_command(arguments: argparse.Namespace) -> None:
+    from autopart import pipeline
+    from autopart.planfile import dump_plan, load_plan, save_plan
+
+    _check_output(arguments.output)
+    old = load_plan(arguments.plan)
+    with _users_code(), _about(arguments.plan):
+        plan = pipeline.replan_files(
+            old, arguments.devices, limits=_limits(arguments), stay=arguments.stay, say=_progress(arguments)
         )
     save_plan(plan, arguments.output)
     print(dump_plan(plan) if arguments.json else _report(plan), end="")
@@ -153,11 +177,12 @@ def _about(path: str) -> Iterator[None]:
 def _report(plan: Plan) -> str:
     from autopart.cluster.load import load_cluster
     from autopart.program.check import check_cluster
+    from autopart.report.moves import format_moves
     from autopart.report.text import format_plan
 
     cluster = load_cluster(plan.cluster.path)
     check_cluster(plan, cluster)
-    return format_plan(plan, cluster)
+    return "\n".join(text for text in (format_plan(plan, cluster), format_moves(plan)) if text)
 
 
 def _drawn(plan: Plan, kind: str) -> str:
@@ -214,6 +239,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _plan_parser(commands)
+    _replan_parser(commands)
     _show_parser(commands)
     _price_parser(commands)
     _compile_parser(commands)
@@ -232,24 +258,7 @@ def _plan_parser(commands: Subparsers) -> None:
     plan.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the machines and the links between them")
     plan.add_argument("--batch-size", required=True, type=positive, metavar="N", help="samples of a step, over all devices")
     plan.add_argument("-o", "--output", default="plan.json", metavar="FILE", help="where the plan goes (plan.json)")
-    plan.add_argument("--time-limit", type=seconds, default=60.0, metavar="S", help="seconds for the solver (60)")
-    plan.add_argument("--gap", type=fraction, default=0.01, help="stop when the plan is proven this close to the best (0.01)")
-    plan.add_argument("--stages", type=positive, metavar="N", help="pin the number of pipeline stages")
-    plan.add_argument("--data", type=positive, metavar="N", help="pin the number of replicas of every stage")
-    plan.add_argument("--tensor", type=positive, metavar="N", help="pin how many devices split the ops of every replica")
-    plan.add_argument(
-        "--zero", type=int, choices=ZERO_LEVELS, help="pin what replicas share out: 1 optimizer state, 2 gradients, 3 all"
-    )
-    plan.add_argument(
-        "--layout",
-        type=layout,
-        action="append",
-        default=[],
-        metavar="GLOB=S(DIM)",
-        help="how parameters or results of ops of such a name lie over a replica's devices: S(DIM), R or P; repeatable",
-    )
-    plan.add_argument("--microbatches", type=positive, metavar="N", help="pin the number of microbatches")
-    plan.add_argument("--schedule", choices=["1f1b", "gpipe"], help="pin the pipeline schedule")
+    _limit_arguments(plan)
     plan.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="whose state memory must hold (adamw)")
     plan.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is autocast over float32 parameters")
     plan.add_argument(
@@ -261,6 +270,51 @@ def _plan_parser(commands: Subparsers) -> None:
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     _quiet(plan)
     plan.set_defaults(command=plan_command)
+
+
+def _limit_arguments(parser: argparse.ArgumentParser) -> None:
+    """When to stop, and what to keep."""
+    parser.add_argument("--time-limit", type=seconds, default=60.0, metavar="S", help="seconds for the solver (60)")
+    parser.add_argument("--gap", type=fraction, default=0.01, help="stop when the plan is proven this close to the best (0.01)")
+    parser.add_argument("--stages", type=positive, metavar="N", help="pin the number of pipeline stages")
+    parser.add_argument("--data", type=positive, metavar="N", help="pin the number of replicas of every stage")
+    parser.add_argument("--tensor", type=positive, metavar="N", help="pin how many devices split the ops of every replica")
+    parser.add_argument(
+        "--zero", type=int, choices=ZERO_LEVELS, help="pin what replicas share out: 1 optimizer state, 2 gradients, 3 all"
+    )
+    parser.add_argument(
+        "--layout",
+        type=layout,
+        action="append",
+        default=[],
+        metavar="GLOB=S(DIM)",
+        help="how parameters or results of ops of such a name lie over a replica's devices: S(DIM), R or P; repeatable",
+    )
+    parser.add_argument("--microbatches", type=positive, metavar="N", help="pin the number of microbatches")
+    parser.add_argument("--schedule", choices=["1f1b", "gpipe"], help="pin the pipeline schedule")
+
+
+def _replan_parser(commands: Subparsers) -> None:
+    replan = commands.add_parser(
+        "replan",
+        help="adapt a plan to a cluster that has changed",
+        description="Plan again for other machines, starting from the old plan, and say which parts of the training state move. "
+        "Devices are known again by the name of their node, their number in it and their type.",
+    )
+    replan.add_argument("plan", metavar="plan.json", help="the plan before")
+    replan.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the machines that there are now")
+    replan.add_argument("-o", "--output", default="replan.json", metavar="FILE", help="where the new plan goes (replan.json)")
+    replan.add_argument(
+        "--stay",
+        type=fraction,
+        default=0.02,
+        metavar="FRACTION",
+        help="take a plan this much slower than the fastest where that moves fewer bytes (0.02)",
+    )
+    _limit_arguments(replan)
+    replan.add_argument("--json", action="store_true", help="print the plan as JSON, with what moves")
+    _quiet(replan)
+    replan.set_defaults(command=replan_command)
 
 
 def _show_parser(commands: Subparsers) -> None:

@@ -39,7 +39,7 @@ class NodeRef:
 
 @dataclass(frozen=True, slots=True)
 class ClusterRef:
-    """``nodes``, in the order of ranks, say what each rank was when the cluster file has changed; () in a plan written by hand."""
+    """``nodes``, in the order of ranks, say what each rank was, whatever becomes of the file; () in a plan by hand."""
 
     path: str
     digest: str = ""

@@ -7,7 +7,7 @@ than a device has is no plan; where that happens to all of them, the problem is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from autopart.planner.baselines import baselines
@@ -23,19 +23,27 @@ NEAR = 1.3  # candidates whose formula is beyond this multiple of the best are n
 SLACK = 0.99  # of the memory that would just have held the plan that did not fit
 
 Solve = Callable[[Problem], Solution]
+Pick = Callable[[Sequence[Score]], Score]
 
 
-def choose(problem: Problem, solution: Solution, index: Index, pins: Pins, solve: Solve) -> Plan | None:
+def fastest(scores: Sequence[Score]) -> Score:
+    return min(scores, key=lambda scored: scored.step_s)
+
+
+def choose(
+    problem: Problem, solution: Solution, index: Index, pins: Pins, solve: Solve, known: Sequence[Plan] = (), pick: Pick = fastest
+) -> Plan | None:
     """The best plan with its estimate and the table of baselines; None where nothing fits. ``solve`` is asked again
-    only where every candidate turns out too large.
+    only where every candidate turns out too large. ``known`` plans are simulated too.
     """
     schedule = problem.settings[0].schedule if problem.settings else "1f1b"
     table = baselines(index, schedule)
     scores = best_candidates(problem, solution, index, solve)
     scores += [row.best for row in table if row.best and follows(row.best.plan, pins)]
+    scores += [scored for scored in (score(plan, index) for plan in known) if not scored.overfull]
     if not scores:
         return None
-    best = min(scores, key=lambda scored: scored.step_s)
+    best = pick(scores)
     rows = tuple(row.row for row in table)
     return replace(best.plan, estimate=estimate(best, index, solution.lower_bound_s), baselines=rows)
 

@@ -39,7 +39,7 @@ so that the program's bound is a bound; the pipelines that it finds are priced a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -49,7 +49,7 @@ from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
 from autopart.planner.columns import FOREVER, Chain, Columns, Ints
-from autopart.planner.problem import Array, Problem, Solution
+from autopart.planner.problem import Array, Candidate, Problem, Solution
 from autopart.planner.search import Floors, Leaf, branch_and_bound, silent
 
 LEVELS = 40
@@ -64,12 +64,16 @@ def solve(
     gap: float = 0.01,
     time_limit_s: float = 60.0,
     progress: Callable[[float, float, float], None] | None = None,
+    start: Sequence[Candidate] = (),
 ) -> Solution:
     """The best pipelines and a proven lower bound; ends at a relative ``gap``, at the time limit, or at Ctrl-C with what it has.
 
     ``progress(incumbent_s, bound_s, elapsed_s)`` is called as they improve. What ends by its gap is the same every time.
+    ``start`` are the first incumbents.
     """
-    return branch_and_bound(problem, solve_leaf, gap=max(gap, 1e-9), time_limit_s=time_limit_s, progress=progress or silent)
+    return branch_and_bound(
+        problem, solve_leaf, gap=max(gap, 1e-9), time_limit_s=time_limit_s, progress=progress or silent, start=start
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,8 @@
 """Sets of a tensor's elements that ranks hold: shards over columns, parts of flat rows, and what two of them have in common.
 
 An element is its position in the flattened tensor. A shard along a dim is the same window in every period: a dim of n sizes
-(or of ``outer`` slices of n each) in front of dims of p elements has a period of n * p. Of a shard, elements that follow each other
-in its own flattened order do so in the tensor's, so that a part of one is a window in an interval.
+(or of ``outer`` slices of n each) in front of dims of p elements has a period of n * p. The elements of a shard are in the same
+order in its own flattened form and in the tensor's, so that a part of a shard is a window in an interval.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Training state that a program keeps from step to step, and which rank has which of it: what a restart has to bring back.
 
-Parameters and persistent buffers; of what is trained also the tensors of its size that the optimizer keeps. Gradients are made anew,
-and constants are in every package.
+Parameters and persistent buffers; of what is trained also the tensors of its size that the optimizer keeps. Gradients are made
+anew, and constants are in every package.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def state_of(program: Program, graph: Graph, optimizer: str) -> State:
     frozen = {parameter.name for parameter in graph.parameters if not parameter.trainable}
     shared = _shared(program, graph, frozen)
     found: dict[Key, Kept] = {}
-    for row in (*graph.parameters, *(buffer for buffer in graph.buffers if buffer.persistent)):
+    rows: list[Parameter | Buffer] = [*graph.parameters, *(buffer for buffer in graph.buffers if buffer.persistent)]
+    for row in rows:
         each = DTYPE_BYTES[row.value.dtype]
         plain = tuple(_columns(program, row, holders[row.name]))
         parts, level = shared.get(row.name, (plain, 0))
