@@ -38,12 +38,13 @@ def _listed(what: str, names: Sequence[str]) -> str:
 
 
 def _total(moves: Moves) -> str:
-    keeps = format_bytes(sum(each.keeps_bytes for each in moves.ranks))
-    if not moves.nbytes:
-        return f"nothing moves: all {keeps} of parameters and optimizer state are in place"
+    keeps = f"{format_bytes(sum(each.keeps_bytes for each in moves.ranks))} of parameters and optimizer state"
     between = moves.nbytes - moves.checkpoint_bytes
-    over = f" between devices, in {format_seconds(moves.seconds)} at least" if between else ""
-    return f"moves: {format_bytes(between)}{over}; {keeps} of parameters and optimizer state stay in place"
+    ways = [f"{format_bytes(between)} between devices, in {format_seconds(moves.seconds)} at least"] if between else []
+    ways += [f"{format_bytes(moves.checkpoint_bytes)} from a checkpoint"] if moves.checkpoint_bytes else []
+    if not ways:
+        return f"nothing moves: all {keeps} are in place"
+    return f"moves: {' and '.join(ways)}; {keeps} stay in place"
 
 
 def _rows(moves: Moves, plan: Plan) -> str:
