@@ -41,17 +41,20 @@ from autopart.frontend.load import Loaded, load
 from autopart.frontend.trace import Traced, trace
 from autopart.ir.digest import digest
 from autopart.package import write_package
-from autopart.planner.best import best_plan
+from autopart.planner.best import Progress, best_plan
+from autopart.planner.decode import cluster_ref
 from autopart.planner.meshes import Index, make_index
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.spend import Wish, cost_again
 from autopart.planner.strategies import Pins
 from autopart.plans import ModelRef, Plan, Settings
 from autopart.pricing.table import BlockTable
-from autopart.program.check import check_cluster, check_plan
+from autopart.program.check import check_cluster, check_plan, check_ranks
 from autopart.program.lower import lower
 from autopart.program.program import Program
 from autopart.program.text import format_actions
+from autopart.replan.devices import old_cluster
+from autopart.replan.replan import make_before, replan
 from autopart.sharding.batch import shard_batch
 from autopart.tensor.localize import Local
 from autopart.tensor.plan import local_plan
@@ -134,11 +137,6 @@ def front_end(loaded: Loaded, settings: Settings, say: Say = silent) -> Front:
 
 def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, limits: Limits, say: Say = silent) -> Plan:
     """Propose, price, solve, choose."""
-    shown = _shown(limits.objective, cluster)
-
-    def progress(incumbent: float, bound: float, elapsed_s: float) -> None:
-        say(f"solving: best {limits.objective} {shown(incumbent)}, no plan below {shown(bound)}, {elapsed_s:.0f} s")
-
     say("pricing")
     index = make_index(front.blocks, cluster, batch_size, settings, model_ref(front))
     schedule = limits.schedule or "1f1b"
@@ -150,10 +148,40 @@ def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, 
         with_front=limits.front,
         gap=limits.gap,
         time_limit_s=limits.time_limit_s,
-        progress=progress,
+        progress=solving(say, limits.objective, cluster),
     )
     say("")
     return plan
+
+
+def solving(say: Say, objective: str, cluster: Cluster) -> Progress:
+    """Says how far the solver is."""
+    shown = _shown(objective, cluster)
+
+    def progress(incumbent: float, bound: float, elapsed_s: float) -> None:
+        say(f"solving: best {objective} {shown(incumbent)}, no plan below {shown(bound)}, {elapsed_s:.0f} s")
+
+    return progress
+
+
+def replan_files(plan: Plan, devices: str, *, limits: Limits, stay: float, say: Say) -> Plan:
+    """``autopart replan``: the plan for another cluster, near to what the old one has on its devices."""
+    cluster = load_cluster(devices)
+    check_named(plan)
+    old = old_cluster(plan, cluster)
+    check_ranks(plan, old)
+    say("building the model")
+    loaded = load(f"{plan.model.path}:{plan.model.factory}", empty=True, precision=plan.settings.precision)
+    front = front_end(loaded, plan.settings, say)
+    check_model(plan, model_ref(front))
+    check_plan(plan, front.blocks, old)
+    say("pricing")
+    index = make_index(front.blocks, cluster, plan.batch_size, plan.settings, model_ref(front))
+    before, schedule = make_before(plan, old, index), limits.schedule or plan.schedule.name
+    gap, time_limit_s, progress = limits.gap, limits.time_limit_s, solving(say, limits.objective, cluster)
+    found = replan(before, index, limits.pins, schedule, stay=stay, gap=gap, time_limit_s=time_limit_s, progress=progress)
+    say("")
+    return found
 
 
 def _shown(objective: str, cluster: Cluster) -> Callable[[float], str]:
@@ -166,11 +194,7 @@ def _shown(objective: str, cluster: Cluster) -> Callable[[float], str]:
 
 def build(plan: Plan, *, empty: bool = True, say: Say = silent) -> Built:
     """The plan of a file with its model traced again, checked against model and cluster, and lowered."""
-    if not plan.model.path:
-        raise PlanError(
-            "this plan was made from a model in Python; no file is named",
-            remedy="Use autopart.compile(plan, model) there, or write the model's path into the plan under model.path.",
-        )
+    check_named(plan)
     say("building the model")
     torch.manual_seed(SEED)
     spec = f"{plan.model.path}:{plan.model.factory}"
@@ -218,9 +242,8 @@ def priced(plan: Plan, index: Index) -> Plan:
     """The plan with everything filled in that follows from it; raises Infeasible where a device is too small."""
     used = {rank for stage in plan.stages for rank in stage.ranks}
     unused = tuple(each.rank for each in index.cluster.ranks if each.rank not in used)
-    cluster = replace(plan.cluster, digest=index.cluster.digest)
     stages = tuple(replace(stage, data=len(stage.shares)) for stage in plan.stages)
-    filled = replace(plan, model=index.model, cluster=cluster, stages=stages, unused_ranks=unused)
+    filled = replace(plan, model=index.model, cluster=cluster_ref(index.cluster), stages=stages, unused_ranks=unused, moves=None)
     scored = score(filled, index)
     check_memory(scored)
     bound = plan.estimate.lower_bound_s if plan.estimate else math.nan
@@ -255,6 +278,15 @@ def model_ref(front: Front) -> ModelRef:
     scalars = sum(parameter.value.numel(1) for parameter in graph.parameters)
     loaded = front.loaded
     return ModelRef(loaded.path, loaded.factory, digest(graph), len(front.blocks.blocks), scalars)
+
+
+def check_named(plan: Plan) -> None:
+    """Raises PlanError where there is no file to trace the model of."""
+    if not plan.model.path:
+        raise PlanError(
+            "this plan was made from a model in Python; no file is named",
+            remedy="Use autopart.compile(plan, model) there, or write the model's path into the plan under model.path.",
+        )
 
 
 def check_model(plan: Plan, model: ModelRef) -> None:

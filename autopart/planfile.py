@@ -18,7 +18,23 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from autopart.errors import PlanError
-from autopart.plans import Baseline, ClusterRef, Cost, Draw, Estimate, FrontPoint, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import (
+    Baseline,
+    ClusterRef,
+    Cost,
+    Draw,
+    Estimate,
+    FrontPoint,
+    ModelRef,
+    Moves,
+    NodeRef,
+    Plan,
+    RankMoves,
+    Schedule,
+    Settings,
+    Stage,
+    Take,
+)
 
 FORMAT = 1
 LARGEST_FILE_BYTES = 64 * 2**20
@@ -105,6 +121,10 @@ def to_json(plan: Plan) -> dict[str, Any]:
         raw["estimate"] = {key: _finite(value) for key, value in raw["estimate"].items()}
         if plan.estimate.cost:
             raw["estimate"]["cost"] = {key: _finite(value) for key, value in raw["estimate"]["cost"].items()}
+    if not plan.cluster.nodes:
+        del raw["cluster"]["nodes"]
+    if plan.moves is None:
+        del raw["moves"]
     return raw
 
 
@@ -137,7 +157,7 @@ def from_json(raw: Mapping[str, Any]) -> Plan:
     )
     return Plan(
         model=ModelRef(**raw["model"]),
-        cluster=ClusterRef(**raw["cluster"]),
+        cluster=_cluster(raw["cluster"]),
         batch_size=raw["batch_size"],
         settings=Settings(**raw.get("settings", {})),
         schedule=Schedule(**raw["schedule"]),
@@ -146,12 +166,27 @@ def from_json(raw: Mapping[str, Any]) -> Plan:
         estimate=_estimate(raw["estimate"]) if raw.get("estimate") else None,
         baselines=tuple(Baseline(**baseline) for baseline in raw.get("baselines", ())),
         front=tuple(_front_point(point) for point in raw.get("front", ())),
+        moves=_moves(raw["moves"]) if "moves" in raw else None,
     )
 
 
 def _front_point(raw: Mapping[str, Any]) -> FrontPoint:
     draws = {key: Draw(**raw[key]) if key in raw else None for key in ("cost", "energy")}
     return FrontPoint(**{**raw, **draws})
+
+
+def _cluster(raw: Mapping[str, Any]) -> ClusterRef:
+    nodes = tuple(NodeRef(**node) for node in raw.get("nodes", ()))
+    return ClusterRef(raw["path"], raw.get("digest", ""), nodes)
+
+
+def _moves(raw: Mapping[str, Any]) -> Moves:
+    def rank(each: Mapping[str, Any]) -> RankMoves:
+        takes = tuple(Take(take["source"], take["nbytes"], tuple(take["blocks"])) for take in each["takes"])
+        return RankMoves(each["rank"], each["was"], each["keeps_bytes"], takes)
+
+    names = {key: tuple(raw[key]) for key in ("lost", "new")}
+    return Moves(**{**raw, **names, "ranks": tuple(map(rank, raw["ranks"]))})
 
 
 def _uneven(shares: Sequence[int], tensor: int) -> tuple[int, ...]:

@@ -30,9 +30,21 @@ class ModelRef:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeRef:
+    """A node by its name, and its devices, which are ranks that follow each other."""
+
+    name: str
+    devices: int
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterRef:
+    """``nodes``, in the order of ranks, say what each rank was, whatever becomes of the file; () in a plan by hand."""
+
     path: str
     digest: str = ""
+    nodes: tuple[NodeRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +173,43 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
+class Take:
+    """What a rank takes of the training state of these blocks from a rank that has it; None: only a checkpoint has."""
+
+    source: int | None
+    nbytes: int
+    blocks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RankMoves:
+    """Of a used rank: which rank its device was (None: it was not there), what it has already of what it needs, and the rest."""
+
+    rank: int
+    was: int | None
+    keeps_bytes: int
+    takes: tuple[Take, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """From the plan before to this one: parameters, buffers and the optimizer's state that ranks need and don't have.
+
+    ``nbytes`` are all of them, ``checkpoint_bytes`` those that no device has any more; ``seconds`` what the busiest link takes
+    at least for the others. Devices by name: "a0:1" is the second of node a0.
+    """
+
+    nbytes: int
+    checkpoint_bytes: int
+    seconds: float
+    step_before_s: float | None
+    kept: int
+    lost: tuple[str, ...]
+    new: tuple[str, ...]
+    ranks: tuple[RankMoves, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     model: ModelRef
     cluster: ClusterRef
@@ -172,6 +221,7 @@ class Plan:
     estimate: Estimate | None = None
     baselines: tuple[Baseline, ...] = ()
     front: tuple[FrontPoint, ...] = ()
+    moves: Moves | None = None
 
     @property
     def used_ranks(self) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from autopart.cli import planning, running, showing
+from autopart.cli import planning, replanning, running, showing
 from autopart.cli.arguments import Command, Parser
 from autopart.cli.output import complain, drop_output
 from autopart.errors import AutopartError
@@ -41,6 +41,6 @@ def build_parser() -> Parser:
         "autopart run plan.json --steps 20 --compare",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for family in (planning, showing, running):
+    for family in (planning, replanning, showing, running):
         family.add_parsers(commands)
     return parser

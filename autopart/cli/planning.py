@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
-from autopart.cli.arguments import Parser, Subparsers, duration, fraction, layout, positive, quiet, seconds
+from autopart.cli.arguments import Parser, Subparsers, duration, positive, quiet
+from autopart.cli.limits import add_limits, limits
 from autopart.cli.output import about, check_output, progress, users_code
 from autopart.cli.showing import report
 from autopart.errors import InputError
-from autopart.plans import OBJECTIVES, OPTIMIZERS, PRECISIONS, ZERO_LEVELS, Settings
+from autopart.plans import OBJECTIVES, OPTIMIZERS, PRECISIONS, Settings
 
 
 def plan_command(arguments: argparse.Namespace) -> None:
@@ -23,16 +25,8 @@ def plan_command(arguments: argparse.Namespace) -> None:
             arguments.devices,
             batch_size=arguments.batch_size,
             settings=Settings(arguments.optimizer, arguments.precision, arguments.batch_norm),
-            limits=pipeline.Limits(
-                stages=arguments.stages,
-                data=arguments.data,
-                microbatches=arguments.microbatches,
-                schedule=arguments.schedule,
-                gap=arguments.gap,
-                time_limit_s=arguments.time_limit,
-                tensor=arguments.tensor,
-                zero=arguments.zero,
-                layouts=dict(arguments.layout),
+            limits=replace(
+                limits(arguments),
                 objective=arguments.objective,
                 step_limit_s=_step_limit(arguments),
                 front=arguments.front,
@@ -81,7 +75,7 @@ def add_parsers(commands: Subparsers) -> None:
         "autopart plan model.py --devices rented.yaml --batch-size 64 --objective cost --step-limit 200ms --front",
     )
     _plan_arguments(plan)
-    _pins(plan)
+    add_limits(plan)
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     quiet(plan)
     plan.set_defaults(command=plan_command)
@@ -104,8 +98,6 @@ def _plan_arguments(plan: Parser) -> None:
     plan.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the machines and the links between them")
     plan.add_argument("--batch-size", required=True, type=positive, metavar="N", help="samples of a step, over all devices")
     plan.add_argument("-o", "--output", default="plan.json", metavar="FILE", help="where the plan goes (plan.json)")
-    plan.add_argument("--time-limit", type=seconds, default=60.0, metavar="S", help="seconds for the solver (60)")
-    plan.add_argument("--gap", type=fraction, default=0.01, help="stop when the plan is proven this close to the best (0.01)")
     plan.add_argument(
         "--objective", choices=OBJECTIVES, default="step", help="what to minimise: time, money or energy of a step (step)"
     )
@@ -121,22 +113,3 @@ def _plan_arguments(plan: Parser) -> None:
         default="global",
         help="statistics over the global batch, or each microbatch's own",
     )
-
-
-def _pins(plan: Parser) -> None:
-    plan.add_argument("--stages", type=positive, metavar="N", help="pin the number of pipeline stages")
-    plan.add_argument("--data", type=positive, metavar="N", help="pin the number of replicas of every stage")
-    plan.add_argument("--tensor", type=positive, metavar="N", help="pin how many devices split the ops of every replica")
-    plan.add_argument(
-        "--zero", type=int, choices=ZERO_LEVELS, help="pin what replicas share out: 1 optimizer state, 2 gradients, 3 all"
-    )
-    plan.add_argument(
-        "--layout",
-        type=layout,
-        action="append",
-        default=[],
-        metavar="GLOB=S(DIM)",
-        help="how parameters or results of ops of such a name lie over a replica's devices: S(DIM), R or P; repeatable",
-    )
-    plan.add_argument("--microbatches", type=positive, metavar="N", help="pin the number of microbatches")
-    plan.add_argument("--schedule", choices=["1f1b", "gpipe"], help="pin the pipeline schedule")

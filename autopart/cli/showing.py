@@ -33,11 +33,12 @@ def report(plan: Plan) -> str:
     """The plan as text, if it is of the cluster that its file describes."""
     from autopart.cluster.load import load_cluster
     from autopart.program.check import check_cluster
+    from autopart.report.moves import format_moves
     from autopart.report.text import format_plan
 
     cluster = load_cluster(plan.cluster.path)
     check_cluster(plan, cluster)
-    return format_plan(plan, cluster)
+    return "\n".join(text for text in (format_plan(plan, cluster), format_moves(plan)) if text)
 
 
 def _drawn(plan: Plan, arguments: argparse.Namespace) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from autopart.cluster.tariffs import tariff
 from autopart.planner.baselines import baselines
 from autopart.planner.cheapest import Cheapest, cheapest
-from autopart.planner.choose import Instead, choose
+from autopart.planner.choose import Instead, Pick, choose, fastest, fitting, follows
 from autopart.planner.front import front
 from autopart.planner.ilp import solve
 from autopart.planner.infeasible import explain
+from autopart.planner.known import candidates_of, with_known
 from autopart.planner.meshes import Index
 from autopart.planner.pins import check_pins
 from autopart.planner.points import front_points
@@ -38,25 +39,30 @@ def best_plan(
     gap: float = 0.01,
     time_limit_s: float = 60.0,
     progress: Progress | None = None,
+    known: Sequence[Plan] = (),
+    pick: Pick = fastest,
 ) -> Plan:
     """The plan with its estimate and baselines; raises Infeasible with the reason and what would help.
 
     ``progress(incumbent, bound, elapsed_s)`` in seconds, or in what is wished for. The front is given ``time_limit_s`` again.
+    ``known`` plans, as far as they have what the user fixed, are where the search starts from; ``pick`` has the last word.
     """
     pins = pins or Pins()
     index = replace(index, layouts=pins.layouts)
     check_pins(index, pins)
+    known = [plan for plan in known if plan.schedule.name == schedule and follows(plan, pins) and not pins.layouts]
     if wish.objective != "step":
         tariff(index.cluster, wish.objective)  # says at once what the cluster file lacks
 
     def run(problem: Problem) -> Solution:
-        return solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
+        start = candidates_of(known, problem, index)
+        return solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress, start=start)
 
-    problem = price(index, propose(index, pins, schedule), pins.stages)
-    instead = Instead(baselines(index, schedule), pins)
+    problem = price(index, with_known(propose(index, pins, schedule), known, index), pins.stages)
+    instead = Instead(baselines(index, schedule), pins, fitting(known, index))
     if wish.objective == "step":
         solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
-        plan = choose(problem, solution, index, instead, run)
+        plan = choose(problem, solution, index, instead, run, pick)
     else:
         plan = cheapest_plan(problem, index, wish, instead, _searching(gap, time_limit_s, progress), run)
     if plan is None:

@@ -7,7 +7,7 @@ than a device has is no plan; where that happens to all of them, the problem is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from autopart.planner.baselines import Scored
@@ -23,25 +23,33 @@ NEAR = 1.3  # candidates whose formula is beyond this multiple of the best are n
 SLACK = 0.99  # of the memory that would just have held the plan that did not fit
 
 Solve = Callable[[Problem], Solution]
+Pick = Callable[[Sequence[Score]], Score]
 
 
-def choose(problem: Problem, solution: Solution, index: Index, instead: Instead, solve: Solve) -> Plan | None:
+def fastest(scores: Sequence[Score]) -> Score:
+    return min(scores, key=lambda scored: scored.step_s)
+
+
+def choose(
+    problem: Problem, solution: Solution, index: Index, instead: Instead, solve: Solve, pick: Pick = fastest
+) -> Plan | None:
     """The best plan with its estimate and the table of baselines; None where nothing fits. ``solve`` is asked again
-    only where every candidate turns out too large.
+    only where every candidate turns out too large. ``known`` plans are simulated too.
     """
     scores = [*best_candidates(problem, solution, index, solve), *instead.competing]
     if not scores:
         return None
-    best = min(scores, key=lambda scored: scored.step_s)
+    best = pick(scores)
     return replace(best.plan, estimate=estimate(best, index, solution.lower_bound_s), baselines=instead.rows)
 
 
 @dataclass(frozen=True)
 class Instead:
-    """The baselines: what a plan is compared with."""
+    """What a plan is compared with: the baselines, and plans that are known already."""
 
     table: tuple[Scored, ...]
     pins: Pins
+    known: tuple[Score, ...] = ()
 
     @property
     def rows(self) -> tuple[Baseline, ...]:
@@ -50,7 +58,13 @@ class Instead:
     @property
     def competing(self) -> list[Score]:
         """Those that can be done and have what the user fixed."""
-        return [scored.best for scored in self.table if scored.best and follows(scored.best.plan, self.pins)]
+        baselines = [scored.best for scored in self.table if scored.best and follows(scored.best.plan, self.pins)]
+        return [*baselines, *self.known]
+
+
+def fitting(plans: Iterable[Plan], index: Index) -> tuple[Score, ...]:
+    """Those that fit when simulated."""
+    return tuple(scored for scored in (score(plan, index) for plan in plans) if not scored.overfull)
 
 
 def follows(plan: Plan, pins: Pins) -> bool:

@@ -18,7 +18,7 @@ from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster
 from autopart.planner.meshes import Index, own_layouts
 from autopart.planner.problem import Candidate, Option, Part, Problem, columns_of, replicas_of
-from autopart.plans import ClusterRef, Plan, Schedule, Stage
+from autopart.plans import ClusterRef, NodeRef, Plan, Schedule, Stage
 
 
 def decode(candidate: Candidate, problem: Problem, index: Index) -> Plan | None:
@@ -40,13 +40,21 @@ def build_plan(index: Index, schedule: Schedule, stages: tuple[Stage, ...]) -> P
     used = {rank for stage in stages for rank in stage.ranks}
     return Plan(
         model=index.model,
-        cluster=ClusterRef(index.cluster.path, index.cluster.digest),
+        cluster=cluster_ref(index.cluster),
         batch_size=index.batch_size,
         settings=index.settings,
         schedule=schedule,
         stages=stages,
         unused_ranks=tuple(r.rank for r in index.cluster.ranks if r.rank not in used),
     )
+
+
+def cluster_ref(cluster: Cluster) -> ClusterRef:
+    """What a plan keeps of its cluster."""
+    groups = [group for group in cluster.groups for _ in range(group.count)]
+    nodes = zip(cluster.nodes, groups, strict=True)
+    named = tuple(NodeRef(name, group.devices_per_node, group.device.name) for name, group in nodes)
+    return ClusterRef(cluster.path, cluster.digest, named)
 
 
 def _stage(number: int, blocks: Blocks, start: int, stop: int, option: Option, ranks: tuple[int, ...]) -> Stage:

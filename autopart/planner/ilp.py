@@ -40,7 +40,7 @@ so that the program's bound is a bound; the pipelines that it finds are priced a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -50,7 +50,7 @@ from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
 from autopart.planner.columns import FOREVER, Chain, Columns, Ints
-from autopart.planner.problem import Array, Problem, Solution
+from autopart.planner.problem import Array, Candidate, Problem, Solution
 from autopart.planner.search import Floors, Leaf, branch_and_bound, silent
 
 LEVELS = 40
@@ -67,11 +67,13 @@ def solve(
     progress: Callable[[float, float, float], None] | None = None,
     elsewhere: bool = True,
     floor_s: float = 0.0,
+    start: Sequence[Candidate] = (),
 ) -> Solution:
     """The best pipelines and a proven lower bound; ends at a relative ``gap``, at the time limit, or at Ctrl-C with what it has.
 
     ``progress(incumbent_s, bound_s, elapsed_s)`` is called as they improve. What ends by its gap is the same every time.
     ``elsewhere``: look for candidates under other settings than the incumbent's too. ``floor_s`` is a bound known already.
+    ``start`` are the first incumbents.
     """
     return branch_and_bound(
         problem,
@@ -81,6 +83,7 @@ def solve(
         progress=progress or silent,
         elsewhere=elsewhere,
         floor_s=floor_s,
+        start=start,
     )
 
 

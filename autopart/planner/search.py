@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -147,9 +147,12 @@ def branch_and_bound(
     progress: Callable[[float, float, float], None],
     elsewhere: bool = True,
     floor_s: float = 0.0,
+    start: Sequence[Candidate] = (),
 ) -> Solution:
-    """Best box first, over all settings at once."""
+    """Best box first, over all settings at once. ``start`` are pipelines that are known to be feasible."""
     search = _Search(problem, solve_leaf, gap, time.monotonic(), time_limit_s, progress, floor_s)
+    for known in start:
+        _offer(search, known.setting, known.choices)
     for index, setting in enumerate(problem.settings):
         if setting.options:
             heapq.heappush(search.heap, (0.0, index, index, None))

@@ -34,6 +34,11 @@ def check_cluster(plan: Plan, cluster: Cluster) -> None:
             f"this plan was made for another cluster than {cluster.path} describes now",
             remedy="Plan again; or delete cluster.digest from the plan if its ranks are still right.",
         )
+    check_ranks(plan, cluster)
+
+
+def check_ranks(plan: Plan, cluster: Cluster) -> None:
+    """Raise PlanError where a rank of the plan is not there, or is there twice."""
     for error in _ranks(plan, cluster):
         raise error
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from autopart.program.reductions import Extent, flat_rows
 from autopart.runtime.tree import blank
 from autopart.runtime.world import failing_as
 
@@ -146,29 +146,10 @@ class Flat:
 
 
 def flats(parameters: Mapping[str, Tensor], sharers: Sharers, device: torch.device, limit: int) -> list[Flat]:
-    """Rows of up to ``limit`` bytes (or one larger parameter), in the order of their first parameters.
-
-    A row has neighbours of one dtype, either all trainable or all frozen.
-    """
-    position = {name: i for i, name in enumerate(parameters)}
-    kinds = sorted(parameters, key=lambda name: (str(parameters[name].dtype), parameters[name].requires_grad, position[name]))
-    rows = [
-        row
-        for _, names in groupby(kinds, key=lambda name: (parameters[name].dtype, parameters[name].requires_grad))
-        for row in _cut(list(names), parameters, limit)
-    ]
-    rows.sort(key=lambda names: position[names[0]])
+    """The rows of parameters that are shared out."""
+    extents = {
+        name: Extent(str(each.dtype), each.requires_grad, each.numel(), each.numel() * each.element_size())
+        for name, each in parameters.items()
+    }
+    rows = flat_rows(extents, limit)
     return [Flat({name: parameters[name] for name in names}, sharers, device) for names in rows]
-
-
-def _cut(names: list[str], parameters: Mapping[str, Tensor], limit: int) -> Iterator[list[str]]:
-    row: list[str] = []
-    nbytes = 0
-    for name in names:
-        more = parameters[name].numel() * parameters[name].element_size()
-        if row and nbytes + more > limit:
-            yield row
-            row, nbytes = [], 0
-        row.append(name)
-        nbytes += more
-    yield row

@@ -20,20 +20,17 @@ from autopart.runtime.zero import ZeroGroup
 
 
 def divided(package: Package, rank: int) -> tuple[list[GradientSum], list[GradientSum]]:
-    """The sums that a rank takes part in: of parameters that it holds, and of those that the ranks of the sum share out.
-
-    Below level 3 nothing of a frozen parameter can be shared out: it is held like those without ZeRO.
-    """
+    """The sums that a rank takes part in: of parameters that it holds, and of those that the ranks of the sum share out."""
     frozen = {row.name for row in package.parameters if not row.trainable}
     held: list[GradientSum] = []
     shared: list[GradientSum] = []
     for each in gradient_sums(package.program):
         if rank not in each.ranks:
             continue
-        apart = [name for name in each.parameters if each.zero == 3 or (each.zero and name not in frozen)]
+        apart = each.shared_out(frozen)
         rest = [name for name in each.parameters if name not in apart]
         held += [replace(each, parameters=tuple(rest), zero=0)] if rest else []
-        shared += [replace(each, parameters=tuple(apart))] if apart else []
+        shared += [replace(each, parameters=apart)] if apart else []
     return held, shared
 
 
