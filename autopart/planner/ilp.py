@@ -67,11 +67,13 @@ def solve(
     progress: Callable[[float, float, float], None] | None = None,
     elsewhere: bool = True,
     floor_s: float = 0.0,
+    enough_s: float = float("inf"),
 ) -> Solution:
     """The best pipelines and a proven lower bound; ends at a relative ``gap``, at the time limit, or at Ctrl-C with what it has.
 
     ``progress(incumbent_s, bound_s, elapsed_s)`` is called as they improve. What ends by its gap is the same every time.
     ``elsewhere``: look for candidates under other settings than the incumbent's too. ``floor_s`` is a bound known already.
+    A bound of ``enough_s`` is as good as any: pipelines that cost as much are not worth finding.
     """
     return branch_and_bound(
         problem,
@@ -81,6 +83,7 @@ def solve(
         progress=progress or silent,
         elsewhere=elsewhere,
         floor_s=floor_s,
+        enough_s=enough_s,
     )
 
 
