@@ -151,7 +151,8 @@ def branch_and_bound(
 ) -> Solution:
     """Best box first, over all settings at once."""
     search = _Search(problem, solve_leaf, gap, time.monotonic(), time_limit_s, progress, floor_s)
-    search.best_s = enough_s / (1 - gap)
+    if enough_s < float("inf"):
+        search.best_s = enough_s / (1 - gap)
     for index, setting in enumerate(problem.settings):
         if setting.options:
             heapq.heappush(search.heap, (0.0, index, index, None))
