@@ -112,8 +112,8 @@ class Draw:
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a plan made for an ``objective`` beyond time takes. ``rate`` is the sum of what its devices draw, ``each`` of one by
-    node entry; ``value`` is rate x simulated step. By the formula's step no plan that keeps ``step_limit_s`` takes less than ``lower_bound``;
-    ``gap`` is of rate x ``formula_s``, NaN where that step is beyond the limit.
+    node entry; ``value`` is rate x simulated step. By the formula's step no plan that keeps ``step_limit_s`` takes less than
+    ``lower_bound``; ``gap`` is of rate x ``formula_s``, NaN where that step is beyond the limit.
     """
 
     objective: str

@@ -145,8 +145,10 @@ def format_energy(joules: float) -> str:
 
 
 def format_money(amount: float, currency: str) -> str:
-    """Two decimals, or three digits of less: "41.20 USD", "0.0123 USD"."""
-    return f"{amount:.2f} {currency}" if amount >= 1 or not amount else f"{amount:.3g} {currency}"
+    """Three digits, two decimals at least: "41.20 USD", "0.0123 USD"."""
+    decimals = max(2, 2 - math.floor(math.log10(amount))) if 0 < amount < math.inf else 2
+    whole, _, part = f"{amount:.{decimals}f}".partition(".")
+    return f"{whole}.{part.rstrip('0'):0<2} {currency}" if part else f"{whole} {currency}"
 
 
 def format_flops(flops: float) -> str:

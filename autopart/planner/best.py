@@ -80,8 +80,8 @@ def best_plan(
 def _searching(gap: float, time_limit_s: float, progress: Progress | None) -> Callable[[Problem, Rates, float], Cheapest]:
     """The search for the cheapest pipelines, with the solver in it."""
 
-    def run(problem: Problem, sharp: float, remaining_s: float) -> Solution:
-        return solve(problem, gap=sharp, time_limit_s=remaining_s, elsewhere=False)
+    def run(problem: Problem, sharp: float, remaining_s: float, enough_s: float) -> Solution:
+        return solve(problem, gap=sharp, time_limit_s=remaining_s, elsewhere=False, enough_s=enough_s)
 
     def search(problem: Problem, rates: Rates, limit_s: float) -> Cheapest:
         started = time.monotonic()

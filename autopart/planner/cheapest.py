@@ -25,11 +25,13 @@ from autopart.planner.rates import Rates, possible_sums
 
 CANDIDATES = 12
 NEAR = 1.3  # pipelines beyond this multiple of the least value, or of the limit on the step, are not candidates
-SHARPER = 0.25  # of the gap asked for: the solver's own
+SHARPER = 0.25  # of the gap asked for, and of what a corner's bound misses: the solver's gap
+ROUNDING = 1e-12
+ALIKE = 0.01  # slopes that differ by so much of themselves say the same
 USEFUL = 0.3  # of the way that a range's bound has to go: less than this by one line, and the range is halved
 
-Solve = Callable[[Problem, float, float], Solution]
-"""Problem, gap and seconds; as ``ilp.solve``."""
+Solve = Callable[[Problem, float, float, float], Solution]
+"""Problem, gap, seconds, and a bound that is enough; as ``ilp.solve``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +71,28 @@ NOWHERE = _Corner(math.inf, math.nan, math.nan)
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """Pipelines that take low to high units. ``lines`` hold for all that take high at most; ``timed``: one of slope 0 is
-    of these alone.
+    """Pipelines that take low to high units. ``lines`` hold for all that take high at most; of these ``tried`` slopes are of
+    just those.
     """
 
     low: int
     high: int
     lines: tuple[_Line, ...] = ()
-    timed: bool = False
+    tried: tuple[float, ...] = ()
+
+    def step_s(self, units: float) -> float:
+        """No pipeline that takes so many units is below."""
+        return max((line.at(units) for line in self.lines), default=0.0)
+
+    def corners(self, limit_s: float) -> list[_Corner]:
+        """Of the region above all lines and below the limit on the step, by units."""
+        inside = (units for units in self._breaks(limit_s) if self.low <= units <= self.high)
+        found = (_Corner(units * self.step_s(units), units, self.step_s(units)) for units in sorted(inside))
+        return [corner for corner in found if corner.step_s <= limit_s * (1 + ROUNDING)]
 
     def corner(self, limit_s: float) -> _Corner:
-        """Of the region above all lines and below the limit on the step."""
-
-        def step_s(units: float) -> float:
-            return max((line.at(units) for line in self.lines), default=0.0)
-
-        at = [
-            units for units in self._breaks(limit_s) if self.low <= units <= self.high and step_s(units) <= limit_s * (1 + 1e-12)
-        ]
-        return min((_Corner(units * step_s(units), units, step_s(units)) for units in at), key=lambda c: c.bound, default=NOWHERE)
+        """Where the product is least."""
+        return min(self.corners(limit_s), key=lambda corner: corner.bound, default=NOWHERE)
 
     def _breaks(self, limit_s: float) -> Iterator[float]:
         yield from (self.low, self.high)
@@ -95,6 +100,23 @@ class _Range:
         for a, b in combinations(self.lines, 2):
             if a.slope_s != b.slope_s:
                 yield (a.value_s - b.value_s) / (a.slope_s - b.slope_s)
+
+    def enough_s(self, at: _Corner, slope_s: float, limit_s: float, cutoff: float) -> float:
+        """With this value a line leaves nothing below the cutoff beside a corner: what is concave is least at ends."""
+        corners = self.corners(limit_s)
+        below = [c for c in corners if c.units <= at.units and c.bound >= cutoff][-1:] or corners[:1]
+        above = [c for c in corners if c.units >= at.units and c.bound >= cutoff][:1] or corners[-1:]
+        ends = (self._crossing(at.units, end.units, cutoff) for end in (*below, *above))
+        return max(cutoff / units + slope_s * units for units in ends) * (1 + ROUNDING)
+
+    def _crossing(self, inside: float, outside: float, cutoff: float) -> float:
+        """Between units of a smaller product than the cutoff and others, as near to the former as the product allows."""
+        if outside * self.step_s(outside) < cutoff:
+            return outside
+        for _ in range(50):
+            middle = (inside + outside) / 2
+            inside, outside = (middle, outside) if middle * self.step_s(middle) < cutoff else (inside, middle)
+        return outside
 
 
 @dataclass(slots=True)
@@ -155,15 +177,17 @@ def cheapest(
 def _examine(search: _Search, these: _Range) -> None:
     """Lay one more line, then close the range, keep it, or halve it."""
     before, single = these.corner(search.limit_s), these.low == these.high
-    timed = these.timed or (math.isinf(search.limit_s) and not single and bool(these.lines))
-    slope_s = before.step_s / before.units if timed else 0.0
-    solution = _solve(search, these, slope_s)
+    slope_s = _slope(search, these, before)
+    if any(abs(slope_s - tried) <= ALIKE * slope_s for tried in these.tried):
+        _halve(search, these)
+        return
+    solution = _solve(search, these, slope_s, before)
     if solution.proof == "infeasible":
         return
     line = _Line(slope_s, solution.lower_bound_s)
     if not these.lines:
         search.fastest_s = line.value_s
-    these = replace(these, lines=(*these.lines, line), timed=these.timed or slope_s == 0)
+    these = replace(these, lines=(*these.lines, line), tried=(*these.tried, slope_s))
     after = these.corner(search.limit_s)
     if search.proof or after.bound >= search.cutoff or single:
         search.closed = min(search.closed, after.bound)
@@ -173,19 +197,27 @@ def _examine(search: _Search, these: _Range) -> None:
         _halve(search, these)
 
 
+def _slope(search: _Search, these: _Range, corner: _Corner) -> float:
+    """That of the hyperbola through the corner; 0 first where the least step decides."""
+    if not these.lines or (0.0 not in these.tried and (these.low == these.high or math.isfinite(search.limit_s))):
+        return 0.0
+    return corner.step_s / corner.units
+
+
 def _useful(search: _Search, before: float, after: float) -> bool:
     """Whether another line may do as much as the last one did."""
     wanted, gained = min(search.cutoff, 2 * before) - before, after - before
     return gained >= max(USEFUL * wanted, SHARPER * search.gap * before)
 
 
-def _solve(search: _Search, these: _Range, slope_s: float) -> Solution:
+def _solve(search: _Search, these: _Range, slope_s: float, corner: _Corner) -> Solution:
     remaining_s = search.until - time.monotonic()
     if remaining_s <= 0 and these.lines:
         search.proof = "time limit"
         return Solution((), 0.0, search.proof)
     problem = replace(search.problem, budgets=(*search.problem.budgets, search.rates.budget(these.high, slope_s)))
-    solution = search.solve(problem, SHARPER * search.gap, max(remaining_s, 0.01))
+    enough_s = _enough(search, these, slope_s, corner)
+    solution = search.solve(problem, _sharpness(search, corner), max(remaining_s, 0.01), enough_s)
     if solution.proof in ("time limit", "interrupted"):
         search.proof = solution.proof
     for candidate in solution.candidates:
@@ -194,6 +226,20 @@ def _solve(search: _Search, these: _Range, slope_s: float) -> Solution:
         if candidate.step_s <= search.limit_s:
             search.best = min(search.best, value)
     return solution
+
+
+def _sharpness(search: _Search, corner: _Corner) -> float:
+    """The solver's gap: that asked for while there is far to go, then less, as two lines that are off meet further off."""
+    missing = 1 - corner.bound / search.cutoff if math.isfinite(search.cutoff) else 1.0
+    return min(max(SHARPER * missing, SHARPER * search.gap), search.gap)
+
+
+def _enough(search: _Search, these: _Range, slope_s: float, corner: _Corner) -> float:
+    """A bound that closes the range, or what is beside the corner; infinite for the very first, which is asked for in full."""
+    if not these.lines:
+        return math.inf
+    too_slow_s = search.limit_s * (1 + 2 * ROUNDING) if slope_s == 0 else math.inf
+    return min(too_slow_s, these.enough_s(corner, slope_s, search.limit_s, search.cutoff))
 
 
 def _halve(search: _Search, these: _Range) -> None:

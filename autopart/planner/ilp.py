@@ -68,12 +68,14 @@ def solve(
     elsewhere: bool = True,
     floor_s: float = 0.0,
     start: Sequence[Candidate] = (),
+    enough_s: float = float("inf"),
 ) -> Solution:
     """The best pipelines and a proven lower bound; ends at a relative ``gap``, at the time limit, or at Ctrl-C with what it has.
 
     ``progress(incumbent_s, bound_s, elapsed_s)`` is called as they improve. What ends by its gap is the same every time.
     ``elsewhere``: look for candidates under other settings than the incumbent's too. ``floor_s`` is a bound known already.
     ``start`` are the first incumbents.
+    A bound of ``enough_s`` is as good as any: pipelines that cost as much are not worth finding.
     """
     return branch_and_bound(
         problem,
@@ -84,6 +86,7 @@ def solve(
         elsewhere=elsewhere,
         floor_s=floor_s,
         start=start,
+        enough_s=enough_s,
     )
 
 

@@ -185,9 +185,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """``candidates`` best first (the first is the incumbent; none: infeasible); the objective of every plan of the problem is at
-    least ``lower_bound_s``: its step, and the surcharge of the budgets. ``proof`` says how it ended: "gap", "time limit",
-    "infeasible", "interrupted".
+    """``candidates`` best first (the first is the incumbent; none: nothing was worth finding); the objective of every plan of the
+    problem is at least ``lower_bound_s``: its step, and the surcharge of the budgets. ``proof`` says how it ended: "gap",
+    "time limit", "infeasible", "interrupted".
     """
 
     candidates: tuple[Candidate, ...]

@@ -110,7 +110,7 @@ class _Search:
     current_s: float = float("inf")  # bound of the box in hand
     closed_s: float = float("inf")  # smallest bound of what was closed or dropped
     found: dict[object, Candidate] = field(default_factory=dict)
-    best_s: float = float("inf")
+    best_s: float = float("inf")  # of what was found, or of what is worth finding
     proof: str = ""
 
     @property
@@ -148,18 +148,21 @@ def branch_and_bound(
     elsewhere: bool = True,
     floor_s: float = 0.0,
     start: Sequence[Candidate] = (),
+    enough_s: float = float("inf"),
 ) -> Solution:
     """Best box first, over all settings at once. ``start`` are pipelines that are known to be feasible."""
     search = _Search(problem, solve_leaf, gap, time.monotonic(), time_limit_s, progress, floor_s)
     for known in start:
         _offer(search, known.setting, known.choices)
+    if enough_s < float("inf"):
+        search.best_s = enough_s / (1 - gap)
     for index, setting in enumerate(problem.settings):
         if setting.options:
             heapq.heappush(search.heap, (0.0, index, index, None))
     search.pushed = len(problem.settings)
     try:
         _run(search)
-        search.proof = "gap" if search.found else "infeasible"
+        search.proof = "gap" if search.found or enough_s < float("inf") else "infeasible"
         if elsewhere:
             _look_elsewhere(search)
     except _TimeUpError:

@@ -15,7 +15,7 @@ from autopart.cluster.load import parse_cluster
 from autopart.codegen.emit import Notes, emit
 from autopart.frontend.load import load
 from autopart.pipeline import front_end
-from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import Baseline, ClusterRef, Cost, Draw, Estimate, FrontPoint, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.program.check import check_plan
 from autopart.program.lower import lower
 from autopart.program.text import format_actions
@@ -55,12 +55,41 @@ PLAN = Plan(
         Baseline("fastest device alone", 0.2468),
     ),
 )
+PRICED = replace(
+    PLAN,
+    estimate=replace(
+        PLAN.estimate,
+        cost=Cost("cost", "USD", 12.4, 0.0004250, 0.0004391, 0.0202, 0.15, {"a": 3.67, "v": 0.695}),
+    ),
+    baselines=(
+        Baseline("data parallel, even", 0.1036, value=0.0009),
+        Baseline("even pipeline", None, "20 devices, but 8 blocks"),
+        Baseline("fastest device alone", 0.2468, value=0.000252),
+    ),
+    front=(
+        FrontPoint(1, {"A100-80GB": 1}, 0.2468, 0.2468, 0.2455, 0.0053, Draw("USD", 3.67, 0.000252), Draw("J", 400.0, 98.7)),
+        FrontPoint(
+            5,
+            {"A100-80GB": 3, "V100-16GB": 2},
+            0.1234,
+            0.1301,
+            0.1295,
+            0.0046,
+            Draw("USD", 12.4, 0.000425),
+            Draw("J", 1800.0, 222.1),
+        ),
+    ),
+)
 BY_HAND = replace(PLAN, unused_ranks=(), estimate=None, baselines=())
 
 
 def test_text(golden: Golden) -> None:
     check_plan(PLAN, BLOCKS, CLUSTER)
     golden("show.txt", format_plan(PLAN, CLUSTER))
+
+
+def test_text_of_a_plan_with_prices(golden: Golden) -> None:
+    golden("show_priced.txt", format_plan(PRICED, CLUSTER))
 
 
 def test_text_of_a_plan_written_by_hand(golden: Golden) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from autopart.errors import PlanError
 from autopart.planfile import dump_plan, load_plan, parse_plan, save_plan, to_json
-from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import Baseline, ClusterRef, Cost, Draw, Estimate, FrontPoint, ModelRef, Plan, Schedule, Settings, Stage
 
 PLAN = Plan(
     model=ModelRef("model.py", "model", "abc", 3, 1234),
@@ -63,6 +63,21 @@ def test_plans_without_columns_are_written_as_before() -> None:
     rows = to_json(PLAN)["stages"]
     keys = ["index", "blocks", "ranks", "shares", "data", "tensor", "zero", "recompute", "layouts"]
     assert [list(row) for row in rows] == [keys, keys]
+
+
+def test_money_and_the_front_come_back() -> None:
+    cost = Cost("cost", "USD", 4.4, 1.2e-4, 1.1e-4, 0.02, 0.2, {"a": 1.1})
+    point = FrontPoint(4, {"A100-40GB": 4}, 0.1, 0.11, 0.109, 0.01, Draw("USD", 4.4, 1.2e-4), Draw("J", 1600.0, 160.0))
+    assert PLAN.estimate is not None
+    plan = replace(PLAN, estimate=replace(PLAN.estimate, cost=cost), front=(point, replace(point, energy=None)))
+    assert parse_plan(dump_plan(plan), "plan.json") == plan
+    unproven = replace(PLAN, estimate=replace(PLAN.estimate, cost=replace(cost, lower_bound=math.nan, gap=math.nan)))
+    again = parse_plan(dump_plan(unproven), "plan.json")
+    assert again.estimate is not None
+    assert again.estimate.cost is not None
+    assert math.isnan(again.estimate.cost.lower_bound)
+    assert "cost" not in to_json(PLAN)["estimate"]
+    assert "front" not in to_json(PLAN)
 
 
 def test_a_bound_that_nobody_proved_is_null() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autopart.cluster.listing import format_catalogue
+from autopart.cluster.tariffs import format_draw, format_draw_rate
 from autopart.cluster.units import (
     BANDWIDTH,
     FLOPS,
@@ -14,9 +15,11 @@ from autopart.cluster.units import (
     QuantityError,
     format_bytes,
     format_flops,
+    format_money,
     format_rate,
     format_seconds,
     parse,
+    parse_price,
 )
 from cost_models.catalogue import catalogue
 
@@ -96,6 +99,39 @@ def test_format_rates() -> None:
     assert format_rate(2039e9) == "2.04 TB/s"
     assert format_flops(15.7e12) == "15.7 TFLOP/s"
     assert format_flops(989.5e12) == "990 TFLOP/s"
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "0.00 USD"),
+        (41.2, "41.20 USD"),
+        (1234.5678, "1234.57 USD"),
+        (0.4, "0.40 USD"),
+        (0.36, "0.36 USD"),
+        (0.12345, "0.123 USD"),
+        (0.0123, "0.0123 USD"),
+        (1.04e-6, "0.00000104 USD"),
+        (float("inf"), "inf USD"),
+    ],
+)
+def test_format_money(amount: float, text: str) -> None:
+    assert format_money(amount, "USD") == text
+
+
+def test_format_draws() -> None:
+    assert format_draw_rate(2800.0, "J") == "2.8 kW"
+    assert format_draw_rate(41.2, "EUR") == "41.20 EUR/h"
+    assert format_draw(1250.0, "J") == "1.25 kJ"
+    assert format_draw(0.0025, "EUR") == "0.0025 EUR"
+
+
+def test_prices() -> None:
+    assert parse_price("3.67 USD/h") == (3.67, "USD")
+    assert parse_price("0.5EUR/h") == (0.5, "EUR")
+    for wrong in ("3.67", "3.67 USD", "USD/h", "3.67 usd/h", "3.67 DOLLARS/h", "0 USD/h", "-1 USD/h", "inf USD/h", "1e9 USD/h"):
+        with pytest.raises(QuantityError):
+            parse_price(wrong)
 
 
 def test_listing_holds_every_type_and_fits_the_screen() -> None:
