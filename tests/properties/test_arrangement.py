@@ -22,7 +22,9 @@ def drawn(rng: Random) -> tuple[Plan, dict[tuple[int, int], int], dict[int, int]
     count = len(cluster.ranks)
     ranks = rng.sample(range(count), rng.randint(1, count))
     cut = rng.randint(0, len(ranks) - 1)
-    stages = [Stage(i, (f"b{i}",), tuple(own), (1,) * len(own), len(own)) for i, own in enumerate((ranks[cut:], ranks[:cut])) if own]
+    stages = [
+        Stage(i, (f"b{i}",), tuple(own), (1,) * len(own), len(own)) for i, own in enumerate((ranks[cut:], ranks[:cut])) if own
+    ]
     plan = Plan(ModelRef("m.py"), ClusterRef(""), 8, Settings(), Schedule("1f1b", 1), tuple(stages))
     old = rng.sample(range(count + 2), rng.randint(0, count))
     same = dict(zip(rng.sample(range(count), len(old)), old, strict=True))
@@ -43,7 +45,11 @@ def exchanges(cluster: Cluster) -> Iterator[dict[int, int]]:
         size = range(len(own[0]))
         ways.append(
             [
-                {task: node[i] for tasks, node, order in zip(own, turned, inside, strict=True) for task, i in zip(tasks, order, strict=True)}
+                {
+                    task: node[i]
+                    for tasks, node, order in zip(own, turned, inside, strict=True)
+                    for task, i in zip(tasks, order, strict=True)
+                }
                 for turned in permutations(own)
                 for inside in product(permutations(size), repeat=len(own))
             ]

@@ -25,7 +25,9 @@ def model(*, frozen: bool = False) -> Graph:
     return replace(b.graph(b.ops[-1].outputs[0].name), buffers=buffers)
 
 
-def program(*stages: tuple[tuple[int, ...], tuple[str, ...]], shards: dict[str, Shard] | None = None, **changes: object) -> Program:
+def program(
+    *stages: tuple[tuple[int, ...], tuple[str, ...]], shards: dict[str, Shard] | None = None, **changes: object
+) -> Program:
     specs = tuple(
         replace(StageSpec(i, ranks, (1,) * len(ranks), (), names, ("mean",) if i == 0 else ()), **changes)
         for i, (ranks, names) in enumerate(stages)
@@ -69,7 +71,9 @@ def test_columns_have_their_shards() -> None:
     assert [holding.ranks for holding in state["a.weight", "optimizer"].holdings] == [(0, 2), (1, 3)]
 
 
-@pytest.mark.parametrize(("level", "weights"), [(1, {0: 160, 1: 160, 5: 160}), (2, {0: 160, 1: 160, 5: 160}), (3, {0: 64, 1: 64, 5: 64})])
+@pytest.mark.parametrize(
+    ("level", "weights"), [(1, {0: 160, 1: 160, 5: 160}), (2, {0: 160, 1: 160, 5: 160}), (3, {0: 64, 1: 64, 5: 64})]
+)
 def test_zero_shares_out_the_flat_row(level: int, weights: dict[int, int]) -> None:
     """36 scalars in one row: twelve each, in the order of rank numbers."""
     state = state_of(program(((5, 0, 1), BOTH), zero=level), model(), "adamw")

@@ -70,8 +70,8 @@ TWO_AND_TWO = cluster(("f", FAST, 1, 2), ("s", SLOW, 1, 2))
 # What moves
 
 
-def test_a_lost_stage_comes_from_a_checkpoint_and_one_with_a_replica_from_there() -> None:
-    """fc0 is on both devices of f, fc1 and fc2 on s:0 alone, which is lost; what is left of the cluster is f and s:1, as rank 2."""
+def test_what_a_lost_node_had_alone_comes_from_a_checkpoint() -> None:
+    """fc0 is on both devices of f, fc1 and fc2 on s:0 alone. Node s is lost, and t is there in its place."""
     now = Cluster("c.yaml", "", (TWO_AND_TWO.groups[0], replace(TWO_AND_TWO.groups[1], name="t")))
     before = by_hand(TWO_AND_TWO, stage(0, "0", (0, 1)), stage(1, "12", (2,)))
     after = by_hand(now, stage(0, "01", (0,)), stage(1, "2", (1, 3)))
@@ -271,7 +271,8 @@ def test_the_report() -> None:
     moves = Moves(9 * 2**20, 2**20, 0.5, 0.1, 3, ("s:1",), (), (RankMoves(0, 1, 2**20, takes), RankMoves(1, None, 0)))
     assert format_moves(replace(plan, moves=moves)) == (
         "devices: 3 kept, 1 lost (s:1), 0 new, 1 left out\n"
-        "moves: 8 MiB between devices, in 500 ms at least and 1 MiB from a checkpoint; 1 MiB of parameters and optimizer state stay in place\n"
+        "moves: 8 MiB between devices, in 500 ms at least and 1 MiB from a checkpoint; "
+        "1 MiB of parameters and optimizer state stay in place\n"
         "\n"
         "rank  was  keeps  takes  from          of blocks\n"
         "0     1    1 MiB  3 MiB  rank 2        fc0, fc2\n"
