@@ -93,6 +93,7 @@ def _sources(wanted: Wanted, cluster: Cluster) -> dict[int, list[tuple[int | Non
 
 
 def _nearest(rank: int, sources: Sources, nbytes: int, cluster: Cluster, given: Counter[int]) -> int:
+    """In its node if any is there; links are asked for between few ranks only."""
     node = cluster.ranks[rank].node
     near = [source for source in sources if cluster.ranks[source].node == node] or sources
     return min(near, key=lambda source: (cluster.link(source, rank).transfer_s(nbytes), given[source], source))

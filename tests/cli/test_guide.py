@@ -119,7 +119,7 @@ def test_every_field_is_described() -> None:
     schema = json.loads((ROOT / "docs/schema/plan.schema.json").read_text())
     described = set(re.findall(r"[\w.]+", " ".join(re.findall(r"^\| (.*?) \|", REFERENCE, re.MULTILINE))))
     top = schema["properties"]
-    fields = {"format", "batch_size", "stages", "unused_ranks", "estimate", "baselines"}
+    fields = {"format", "batch_size", "stages", "unused_ranks", "estimate", "baselines", "moves"}
     fields |= {f"{name}.{key}" for name in ("model", "cluster", "settings", "schedule") for key in top[name]["properties"]}
-    fields |= {*top["stages"]["items"]["properties"], *top["estimate"]["properties"]}
+    fields |= {*top["stages"]["items"]["properties"], *top["estimate"]["properties"], *top["moves"]["properties"]}
     assert fields - described == set()
