@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO, TypeAlias
 
 from autopart.errors import AutopartError, Infeasible, InputError, PlanError
-from autopart.plans import OPTIMIZERS, PRECISIONS, ZERO_LEVELS, Plan, Settings
+from autopart.plans import GRANULARITIES, OPTIMIZERS, PRECISIONS, ZERO_LEVELS, Plan, Settings
 
 PLACE = r"(R|P|-|S\(\d+(/\d+)?(:\d+)?\))"
 Command = Callable[[argparse.Namespace], None]
@@ -59,7 +59,7 @@ def plan_command(arguments: argparse.Namespace) -> None:
             arguments.model,
             arguments.devices,
             batch_size=arguments.batch_size,
-            settings=Settings(arguments.optimizer, arguments.precision, arguments.batch_norm),
+            settings=Settings(arguments.optimizer, arguments.precision, arguments.batch_norm, arguments.granularity),
             limits=pipeline.Limits(
                 stages=arguments.stages,
                 data=arguments.data,
@@ -257,6 +257,12 @@ def _plan_parser(commands: Subparsers) -> None:
         choices=["global", "local"],
         default="global",
         help="statistics over the global batch, or each microbatch's own",
+    )
+    plan.add_argument(
+        "--granularity",
+        choices=GRANULARITIES,
+        default="block",
+        help="where stages may be cut: at any op (small models), between blocks, or between whole layers (block)",
     )
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     _quiet(plan)

@@ -10,7 +10,7 @@ from autopart.planner.ilp import solve
 from autopart.planner.infeasible import explain
 from autopart.planner.meshes import Index
 from autopart.planner.pins import check_pins
-from autopart.planner.price import price, propose
+from autopart.planner.price import price_orders
 from autopart.planner.problem import Problem, Solution
 from autopart.planner.strategies import Pins
 from autopart.plans import Plan
@@ -35,9 +35,10 @@ def best_plan(
     def run(problem: Problem) -> Solution:
         return solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
 
-    problem = price(index, propose(index, pins, schedule), pins.stages)
+    indices = index.in_every_order()
+    problem = price_orders(indices, pins, schedule)
     solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
-    plan = choose(problem, solution, index, pins, run)
+    plan = choose(problem, solution, indices, pins, run)
     if plan is None:
         raise explain(index, pins, schedule, lambda changed: solve(changed, gap=1.0, time_limit_s=10.0))
     return plan

@@ -7,7 +7,7 @@ than a device has is no plan; where that happens to all of them, the problem is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from autopart.planner.baselines import baselines
@@ -25,17 +25,18 @@ SLACK = 0.99  # of the memory that would just have held the plan that did not fi
 Solve = Callable[[Problem], Solution]
 
 
-def choose(problem: Problem, solution: Solution, index: Index, pins: Pins, solve: Solve) -> Plan | None:
+def choose(problem: Problem, solution: Solution, indices: Sequence[Index], pins: Pins, solve: Solve) -> Plan | None:
     """The best plan with its estimate and the table of baselines; None where nothing fits. ``solve`` is asked again
-    only where every candidate turns out too large.
+    only where every candidate turns out too large. ``indices`` by order of the blocks; baselines are as traced.
     """
     schedule = problem.settings[0].schedule if problem.settings else "1f1b"
-    table = baselines(index, schedule)
-    scores = best_candidates(problem, solution, index, solve)
+    table = baselines(indices[0], schedule)
+    scores = best_candidates(problem, solution, indices, solve)
     scores += [row.best for row in table if row.best and follows(row.best.plan, pins)]
     if not scores:
         return None
     best = min(scores, key=lambda scored: scored.step_s)
+    index = next(index for index in indices if index.follows(best.plan))
     rows = tuple(row.row for row in table)
     return replace(best.plan, estimate=estimate(best, index, solution.lower_bound_s), baselines=rows)
 
@@ -51,11 +52,12 @@ def follows(plan: Plan, pins: Pins) -> bool:
     )
 
 
-def best_candidates(problem: Problem, solution: Solution, index: Index, solve: Solve) -> list[Score]:
+def best_candidates(problem: Problem, solution: Solution, indices: Sequence[Index], solve: Solve) -> list[Score]:
     """The solver's plans that fit when simulated; solved again with less memory while there are plans, but none fits."""
     for _ in range(ATTEMPTS):
-        plans = [decode(candidate, problem, index) for candidate in _near(solution)]
-        scores = [score(plan, index) for plan in plans if plan is not None]
+        found = [(candidate, indices[problem.settings[candidate.setting].order]) for candidate in _near(solution)]
+        plans = [(decode(candidate, problem, index), index) for candidate, index in found]
+        scores = [score(plan, index) for plan, index in plans if plan is not None]
         fitting = [scored for scored in scores if not scored.overfull]
         if fitting or not scores:
             return fitting

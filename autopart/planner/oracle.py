@@ -20,6 +20,7 @@ def best(problem: Problem) -> Candidate | None:
 def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float | None:
     """The step of a pipeline by the formula; None if it is not one: it leaves blocks, or exceeds devices, memory or stages."""
     chosen = problem.settings[setting]
+    ties = problem.ties if chosen.order == 0 else problem.others[chosen.order - 1].ties
     ends = [0] + [choice.stop for choice in choices]
     starts = [choice.start for choice in choices] + [problem.blocks]
     if ends != starts or any(c.start >= c.stop for c in choices) or problem.stages not in (None, len(choices)):
@@ -28,7 +29,7 @@ def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float
         if sum(chosen.options[c.option].usage[group] for c in choices) > devices:
             return None
     for behind, c in enumerate(reversed(choices)):
-        if not fits(chosen.options[c.option], c.start, c.stop, behind + 1, chosen, problem.ties):
+        if not fits(chosen.options[c.option], c.start, c.stop, behind + 1, chosen, ties):
             return None
     times = [stage_time_s(chosen.options[c.option], c.start, c.stop, problem.blocks) for c in choices]
     syncs = [stage_sync_s(chosen.options[c.option], c.start, c.stop) for c in choices]
@@ -75,6 +76,7 @@ def fits(option: Option, start: int, stop: int, position: int, setting: Setting,
 def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
     """Depth first from the end of the chain, one stage at a time."""
     setting = problem.settings[index]
+    ties = problem.ties if setting.order == 0 else problem.others[setting.order - 1].ties
     incumbent: list[Candidate] = []
 
     @cache
@@ -84,7 +86,7 @@ def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
 
     @cache
     def allowed(number: int, start: int, stop: int, position: int) -> bool:
-        return fits(setting.options[number], start, stop, position, setting, problem.ties)
+        return fits(setting.options[number], start, stop, position, setting, ties)
 
     def extend(tail: tuple[Choice, ...], left: tuple[int, ...], total: float, slowest: float, sync: float) -> None:
         step = total + (setting.microbatches - 1) * slowest + sync

@@ -197,8 +197,9 @@ def _make_root(search: _Search, index: int) -> Box | None:
     if index in search.roots:
         return _root_box(index, search.roots[index])
     setting = search.problem.settings[index]
-    chain = make_chain(search.problem, setting)
-    columns = make_columns(search.problem, setting, chain)
+    problem = search.problem.under(setting)
+    chain = make_chain(problem, setting)
+    columns = make_columns(problem, setting, chain)
     if not len(columns):
         return None
     ceiling_s = 2 * ((chain.limit + chain.microbatches - 1) * float(columns.time_s.max()) + float(columns.sync_s.max()))
