@@ -21,7 +21,7 @@ from itertools import accumulate, islice, pairwise
 
 from autopart.blocks.blocks import Blocks
 from autopart.blocks.cuts import BATCH, sheet_of
-from autopart.blocks.flow import block_reads, loss_block
+from autopart.blocks.flow import block_parameters, block_reads, loss_block
 from autopart.blocks.structure import body_of
 
 FEW = 6  # orders that a graph may have for all of them to be tried
@@ -34,7 +34,7 @@ Order = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Dag:
-    """Blocks by their place in the traced order. ``weight``: share of the model's work or parameters, whichever is more;
+    """Blocks by their place in the traced order. ``weight``: share of the model's work or of the parameters, whichever is more;
     ``values``: maker, bytes and readers of what crosses between blocks.
     """
 
@@ -96,7 +96,16 @@ def dag_of(blocks: Blocks, reads: tuple[frozenset[int], ...]) -> Dag:
         for value in op.outputs:
             readers = {blocks.block_of[user.name] for user in graph.users[value.name]} - {maker}
             values += [(maker, value.nbytes(BATCH), tuple(sorted(readers)))] if readers else []
-    return Dag(reads, tuple(sheet.share(start, stop) for start, stop in pairwise(ends)), tuple(values))
+    work = [sheet.work[stop] - sheet.work[start] for start, stop in pairwise(ends)]
+    weight = tuple(max(pair) for pair in zip(work, _parameters(blocks), strict=True))
+    return Dag(reads, weight, tuple(values))
+
+
+def _parameters(blocks: Blocks) -> list[float]:
+    """By block the parameters that it reads, as a share of what all blocks read: towers of one set of weights are alike."""
+    size = {parameter.name: parameter.value.nbytes(BATCH) for parameter in blocks.sharded.graph.parameters}
+    read = [sum(size[name] for name in block_parameters(blocks, index)) for index in range(len(blocks.blocks))]
+    return [nbytes / max(sum(read), 1) for nbytes in read]
 
 
 # The rules
