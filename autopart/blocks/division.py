@@ -215,7 +215,9 @@ def _divided(sheet: Sheet, parts: list[Span], limits: Limits) -> list[Span]:
 
 
 def _merged(sheet: Sheet, spans: list[Span], limits: Limits) -> tuple[Span, ...]:
-    """Joins spans that are not fixed with such neighbours, until nothing is left to gain."""
+    """Joins spans that are not fixed with such neighbours, until nothing is left to gain; never the end of one tower with the
+    beginning of the next.
+    """
     spans = list(spans)
     while (index := _next_join(sheet, spans, limits)) is not None:
         spans[index : index + 2] = [replace(spans[index], stop=spans[index + 1].stop)]
@@ -224,7 +226,7 @@ def _merged(sheet: Sheet, spans: list[Span], limits: Limits) -> tuple[Span, ...]
 
 def _next_join(sheet: Sheet, spans: list[Span], limits: Limits) -> int | None:
     """The span to join with the one after it: the lightest small one across its dearer side, or else across a dear cut."""
-    free = [i for i in range(len(spans) - 1) if not spans[i].fixed and not spans[i + 1].fixed]
+    free = [i for i, (a, b) in enumerate(pairwise(spans)) if not (a.fixed or b.fixed) and sheet.belong(a.start, b.start, b.stop)]
     small = [(sheet.share(spans[j].start, spans[j].stop), j) for i in free for j in (i, i + 1) if _small(sheet, spans[j], limits)]
     if small:
         lightest = min(small)[1]
