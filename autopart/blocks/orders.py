@@ -7,7 +7,6 @@ of the graph; there are too many orders to try, so these few are:
 * traced: as the model ran;
 * abreast: by the part of the longest path through a block that lies before it, so that towers advance side by side, each by the
   same part of its length;
-* early, late: by the longest path before a block, or after it: a short branch beside the beginning of a long one, or its end;
 * narrow: greedily the block after which the fewest bytes wait for a reader.
 
 A graph that has no more than ``FEW`` orders is tried in all of them.
@@ -15,7 +14,7 @@ A graph that has no more than ``FEW`` orders is tried in all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
 
@@ -24,7 +23,7 @@ from autopart.blocks.cuts import BATCH, sheet_of
 from autopart.blocks.flow import block_parameters, block_reads, loss_block
 from autopart.blocks.structure import body_of
 
-FEW = 6  # orders that a graph may have for all of them to be tried
+FEW = 4  # orders that a graph may have for all of them to be tried
 ASIDE = 1 / 50  # share of the model off its longest path below which the traced order is the only one
 DIGITS = 9  # of a place along a path: equal towers must come out equal, whatever the rounding of their sums
 
@@ -59,9 +58,8 @@ def tried(dag: Dag) -> tuple[Order, ...]:
     """All orders of a graph that has few, else those of the rules, each once; the traced one first."""
     every = tuple(islice(every_order(dag.reads), FEW + 1))
     if len(every) <= FEW:
-        return tuple(sorted(every))
-    rules: tuple[Callable[[Dag], Order], ...] = (abreast, early, late, narrow)
-    return tuple(dict.fromkeys((tuple(range(len(dag.reads))), *(rule(dag) for rule in rules))))
+        return every
+    return tuple(dict.fromkeys((tuple(range(len(dag.reads))), abreast(dag), narrow(dag))))
 
 
 def in_order(blocks: Blocks, names: Sequence[str]) -> Blocks:
@@ -112,17 +110,10 @@ def _parameters(blocks: Blocks) -> list[float]:
 
 
 def abreast(dag: Dag) -> Order:
-    before, after = _before(dag), _after(dag)
-    return _sorted((before[i] + weight / 2) / max(before[i] + weight + after[i], 1e-300) for i, weight in enumerate(dag.weight))
-
-
-def early(dag: Dag) -> Order:
-    return _sorted(_before(dag))
-
-
-def late(dag: Dag) -> Order:
-    after = _after(dag)
-    return _sorted(-(after[i] + weight) for i, weight in enumerate(dag.weight))
+    """No block's place is before that of one that it reads; equal places are as traced."""
+    paths = zip(_before(dag), dag.weight, _after(dag), strict=True)
+    places = [round((before + weight / 2) / max(before + weight + after, 1e-300), DIGITS) for before, weight, after in paths]
+    return tuple(sorted(range(len(places)), key=lambda index: (places[index], index)))
 
 
 def narrow(dag: Dag) -> Order:
@@ -149,12 +140,6 @@ def every_order(reads: Sequence[frozenset[int]]) -> Iterator[Order]:
                 yield from extend((*start, index), done | {index})
 
     return extend((), frozenset())
-
-
-def _sorted(places: Iterator[float] | Sequence[float]) -> Order:
-    """By place, then as traced: no block's place is before that of one that it reads."""
-    rounded = [round(place, DIGITS) for place in places]
-    return tuple(sorted(range(len(rounded)), key=lambda index: (rounded[index], index)))
 
 
 def _before(dag: Dag) -> list[float]:

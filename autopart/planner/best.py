@@ -10,7 +10,7 @@ from autopart.planner.ilp import solve
 from autopart.planner.infeasible import explain
 from autopart.planner.meshes import Index
 from autopart.planner.pins import check_pins
-from autopart.planner.price import price_orders
+from autopart.planner.price import price_orders, propose
 from autopart.planner.problem import Problem, Solution
 from autopart.planner.strategies import Pins
 from autopart.plans import Plan
@@ -36,7 +36,7 @@ def best_plan(
         return solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
 
     indices = index.in_every_order()
-    problem = price_orders(indices, pins, schedule)
+    problem = price_orders(indices, propose(index, pins, schedule), pins.stages)
     solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
     plan = choose(problem, solution, indices, pins, run)
     if plan is None:

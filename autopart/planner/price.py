@@ -50,12 +50,13 @@ def price(index: Index, sketches: Iterable[SettingSketch], stages: int | None = 
     )
 
 
-def price_orders(indices: Sequence[Index], pins: Pins, schedule: str) -> Problem:
-    """The problem of choosing among what is proposed for the blocks in each order; a setting's is its place in ``indices``."""
-    own, *others = [price(index, propose(index, pins, schedule), pins.stages) for index in indices]
-    settings = [replace(each, order=order) for order, other in enumerate(others, start=1) for each in other.settings]
+def price_orders(indices: Sequence[Index], sketches: Iterable[SettingSketch], stages: int | None = None) -> Problem:
+    """The problem of choosing among these options for the blocks in each order; a setting's order is its place in ``indices``."""
+    settings = tuple(sketches)
+    own, *others = [price(index, settings, stages) for index in indices]
+    further = [replace(each, order=order) for order, other in enumerate(others, start=1) for each in other.settings]
     orders = tuple(Order(other.kinds, other.ties) for other in others)
-    return replace(own, settings=(*own.settings, *settings), others=orders)
+    return replace(own, settings=(*own.settings, *further), others=orders)
 
 
 def _kinds(index: Index, settings: Sequence[SettingSketch]) -> tuple[int, ...]:
