@@ -21,6 +21,7 @@ from autopart.blocks.structure import common_path, prefix_of, structure, symbol
 from autopart.errors import InputError
 
 MOST_SPANS = 200
+MOST_PARTS = 300  # of a graph that is cut at every op
 HEAVY = 1 / 12  # share of the model above which a span is divided if it can be
 LIGHT = 1 / 100  # share below which a span joins a neighbour
 FINEST_UNIT = 1 / 160  # units of a repeat below this share are packed
@@ -63,14 +64,17 @@ def partition(sheet: Sheet, granularity: str = "block") -> tuple[Span, ...]:
 
 
 def _every_cut(sheet: Sheet) -> tuple[Span, ...]:
-    """Between all positions where a cut may be; nothing comes after what makes the loss."""
+    """Between all positions where a cut may be; but nothing comes after what makes the loss, and what stands alone (a counter)
+    goes with the next op.
+    """
     body = sheet.body
     loss = next(place for place, op in enumerate(body.ops) if any(value.name == body.graph.loss for value in op.outputs))
-    edges = [0, *(place for place in range(1, loss + 1) if sheet.allowed[place]), len(body.ops)]
-    if len(edges) - 1 > MOST_SPANS:
+    cuts = (place for place in range(1, loss + 1) if sheet.allowed[place] and not sheet.alone(place - 1, place))
+    edges = [0, *cuts, len(body.ops)]
+    if len(edges) - 1 > MOST_PARTS:
         raise InputError(
             f"granularity op: the graph has {len(body.ops)} ops, which can be cut into {len(edges) - 1} parts; "
-            f"so fine a plan is for graphs of {MOST_SPANS} parts at most",
+            f"so fine a plan is for graphs of {MOST_PARTS} parts at most",
             remedy="Take --granularity block, or layer.",
         )
     return tuple(Span(start, stop) for start, stop in pairwise(edges))
