@@ -19,7 +19,7 @@ from autopart.planner.strategies import Pins
 from autopart.plans import Plan
 
 ATTEMPTS = 4
-NEAR = 1.3  # candidates whose formula is beyond this multiple of the best are not simulated
+NEAR = 1.3  # candidates whose formula is beyond this multiple of the best of their order are not simulated
 SLACK = 0.99  # of the memory that would just have held the plan that did not fit
 
 Solve = Callable[[Problem], Solution]
@@ -55,9 +55,7 @@ def follows(plan: Plan, pins: Pins) -> bool:
 def best_candidates(problem: Problem, solution: Solution, indices: Sequence[Index], solve: Solve) -> list[Score]:
     """The solver's plans that fit when simulated; solved again with less memory while there are plans, but none fits."""
     for _ in range(ATTEMPTS):
-        found = [(candidate, indices[problem.settings[candidate.setting].order]) for candidate in _near(solution)]
-        plans = [(decode(candidate, problem, index), index) for candidate, index in found]
-        scores = [score(plan, index) for plan, index in plans if plan is not None]
+        scores = [score(plan, index) for plan, index in _decoded(problem, solution, indices)]
         fitting = [scored for scored in scores if not scored.overfull]
         if fitting or not scores:
             return fitting
@@ -66,9 +64,25 @@ def best_candidates(problem: Problem, solution: Solution, indices: Sequence[Inde
     return []
 
 
-def _near(solution: Solution) -> Iterable[Candidate]:
-    limit = NEAR * min((candidate.step_s for candidate in solution.candidates), default=0.0)
-    return (candidate for candidate in solution.candidates if candidate.step_s <= limit)
+def _decoded(problem: Problem, solution: Solution, indices: Sequence[Index]) -> Iterable[tuple[Plan, Index]]:
+    """Plans of the candidates, each in its order; of those that hold the same blocks in their stages the first."""
+    found: dict[str, tuple[Plan, Index]] = {}
+    for candidate, order in _near(problem, solution):
+        index = indices[order]
+        plan = decode(candidate, problem, index)
+        if plan is not None:
+            stages = [replace(stage, blocks=tuple(sorted(stage.blocks))) for stage in plan.stages]
+            found.setdefault(repr((plan.schedule, stages)), (plan, index))
+    return found.values()
+
+
+def _near(problem: Problem, solution: Solution) -> Iterable[tuple[Candidate, int]]:
+    """Candidates not far from the best of their order of the blocks, with that order."""
+    best_s: dict[int, float] = {}
+    for candidate in solution.candidates:
+        order = problem.settings[candidate.setting].order
+        if candidate.step_s <= NEAR * best_s.setdefault(order, candidate.step_s):
+            yield candidate, order
 
 
 def with_memory(problem: Problem, factor: float) -> Problem:
