@@ -163,8 +163,8 @@ def branch_and_bound(
 
 
 def _look_elsewhere(search: _Search) -> None:
-    """A rough best pipeline of every setting that has none within ``NEAR`` of the incumbent, and of every other order: the formula
-    is not the last word.
+    """A rough best pipeline of every setting that has none within ``NEAR`` of the incumbent, and of every other order: the
+    formula is not the last word.
     """
     near_s = NEAR * search.best_s
     seen = {candidate.setting for candidate in search.found.values() if candidate.step_s <= near_s}
