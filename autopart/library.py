@@ -64,6 +64,7 @@ def plan(
     optimizer: str = "adamw",
     precision: str = "float32",
     batch_norm: str = "global",
+    granularity: str = "block",
     limits: pipeline.Limits | None = None,
 ) -> PlannedModel:
     """The best plan for a module on the cluster of a file.
@@ -73,7 +74,7 @@ def plan(
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size is {batch_size!r}", remedy="Pass the number of samples of a step, over all devices.")
-    settings = Settings(optimizer, precision, batch_norm)
+    settings = Settings(optimizer, precision, batch_norm, granularity)
     loaded = loaded_from(
         model, example_inputs, loss=loss, example_targets=example_targets, batch_dims=batch_dims, precision=precision
     )

@@ -26,6 +26,7 @@ import torch
 
 from autopart.blocks.blocks import Blocks
 from autopart.blocks.group import group
+from autopart.blocks.orders import in_order
 from autopart.blocks.text import format_blocks
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.load import load_cluster
@@ -95,7 +96,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Front:
-    """A model, understood: the graph's blocks, and the tensors of its parameters, buffers and constants."""
+    """A model, understood: the graph's blocks, in the order as traced or as a plan has them, and the tensors of its parameters,
+    buffers and constants.
+    """
 
     loaded: Loaded
     traced: Traced
@@ -130,7 +133,7 @@ def front_end(loaded: Loaded, settings: Settings, say: Say = silent) -> Front:
     say("following the samples through the graph")
     sharded = shard_batch(traced.graph, settings.batch_norm, discover(traced.graph))
     after("shard", sharded.graph)
-    blocks = group(sharded)
+    blocks = group(sharded, settings.granularity)
     dump("blocks", lambda: format_blocks(blocks))
     return Front(loaded, traced, blocks)
 
@@ -208,6 +211,7 @@ def build_from(plan: Plan, loaded: Loaded, say: Say = silent) -> Built:
     check_model(plan, model_ref(front))
     check_cluster(plan, cluster)
     check_plan(plan, front.blocks, cluster)
+    front = replace(front, blocks=in_order(front.blocks, plan.blocks))
     local = localized(plan, front, cluster)
     program = lower(local.blocks, local.plan, local.shards)
     dump("program", lambda: format_actions(program.actions))

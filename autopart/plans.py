@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad")
 PRECISIONS = ("float32", "float64", "bfloat16")
 OBJECTIVES = ("step", "cost", "energy")
+GRANULARITIES = ("op", "block", "layer")  # where stages may be cut: anywhere, at cheap cuts, between repeated units
 ZERO_LEVELS = (0, 1, 2, 3)  # 1: replicas share optimizer state out among themselves, 2: gradients too, 3: parameters too
 
 
@@ -56,6 +57,7 @@ class Settings:
     optimizer: str = "adamw"
     precision: str = "float32"  # float32, float64, bfloat16 (autocast over float32 parameters)
     batch_norm: str = "global"
+    granularity: str = "block"  # what a block of a plan is: see GRANULARITIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Consecutive blocks on a mesh of ranks (data x tensor, row major: rank of replica d, column t is ``ranks[d * tensor + t]``).
+    """Blocks on a mesh of ranks (data x tensor, row major: rank of replica d, column t is ``ranks[d * tensor + t]``).
 
     ``shares[d]`` is the number of samples that replica d takes of every microbatch; ``tensor_shares`` are the weights by which
     the columns of a replica share out what is split over them (empty: evenly). ``layouts`` say how ops are split.
@@ -231,3 +233,8 @@ class Plan:
     @property
     def microbatch_size(self) -> int:
         return self.batch_size // self.schedule.microbatches
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of all blocks in the order in which the stages hold them: the plan's order of the graph."""
+        return tuple(name for stage in self.stages for name in stage.blocks)

@@ -41,6 +41,17 @@ class Sheet:
         made = {value.name for op in self.body.ops[start:middle] for value in op.outputs}
         return any(not made.isdisjoint(op.inputs) for op in self.body.ops[middle:stop])
 
+    def belong(self, start: int, middle: int, stop: int) -> bool:
+        """Whether ops [start, middle) and [middle, stop) are of one branch: one reads the other, or nothing else."""
+        return self.reads(start, middle, stop) or self.alone(start, middle) or self.alone(middle, stop)
+
+    def alone(self, start: int, stop: int) -> bool:
+        """Whether no other op reads what ops [start, stop) make, nor they what others do."""
+        ops = self.body.ops[start:stop]
+        made = {value.name for op in ops for value in op.outputs}
+        read = {name for op in ops for name in op.inputs if name in self.body.graph.producer}
+        return read <= made and all(self.body.last_use.get(name, start) < stop for name in made)
+
     def accessory(self, start: int, stop: int) -> bool:
         """Whether it is but an activation, a pooling, a reshape: something that goes with its neighbour."""
         return all(self.plain[start:stop])

@@ -3,6 +3,9 @@
 A stretch of ops falls into *parts*: what ran in each child module, and each op between. Parts that repeat (layers) become
 spans of their own, every unit alike, so that they stay one class. A heavy part is divided further. The
 others are merged: what is light, what is but an activation, and what only a dear cut separates.
+
+That is the granularity "block". With "layer" units of repeats stay whole, and so does a part in which nothing repeats. With "op"
+every position where a cut may be is one.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from math import ceil
 from autopart.blocks.cuts import Sheet
 from autopart.blocks.repeats import Repeat, repeats
 from autopart.blocks.structure import common_path, prefix_of, structure, symbol
+from autopart.errors import InputError
 
 MOST_SPANS = 200
+MOST_PARTS = 300  # of a graph that is cut at every op
 HEAVY = 1 / 12  # share of the model above which a span is divided if it can be
 LIGHT = 1 / 100  # share below which a span joins a neighbour
 FINEST_UNIT = 1 / 160  # units of a repeat below this share are packed
@@ -35,23 +40,44 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Shares of the model: see HEAVY, LIGHT, FINEST_UNIT."""
+    """Shares of the model: see HEAVY, LIGHT, FINEST_UNIT. ``whole``: layers are not divided."""
 
     heavy: float = HEAVY
     light: float = LIGHT
     unit: float = FINEST_UNIT
+    whole: bool = False
 
 
-def partition(sheet: Sheet) -> tuple[Span, ...]:
-    """All ops, in spans; coarser until there are few enough."""
-    limits = Limits()
+def partition(sheet: Sheet, granularity: str = "block") -> tuple[Span, ...]:
+    """All ops, in spans; blocks and layers coarser until there are few enough."""
+    if granularity == "op":
+        return _every_cut(sheet)
+    assert granularity in ("block", "layer"), f"granularity is {granularity!r}"
+    limits = Limits(whole=granularity == "layer")
     while True:
         spans = divide(sheet, 0, len(sheet.body.ops), limits)
         if len(spans) <= MOST_SPANS:
             return spans
         if limits.light > 1:
             return _packed(spans)
-        limits = Limits(limits.heavy * 2, limits.light * 2, limits.unit * 2)
+        limits = replace(limits, heavy=limits.heavy * 2, light=limits.light * 2, unit=limits.unit * 2)
+
+
+def _every_cut(sheet: Sheet) -> tuple[Span, ...]:
+    """Between all positions where a cut may be; but nothing comes after what makes the loss, and what stands alone (a counter)
+    goes with the next op.
+    """
+    body = sheet.body
+    loss = next(place for place, op in enumerate(body.ops) if any(value.name == body.graph.loss for value in op.outputs))
+    cuts = (place for place in range(1, loss + 1) if sheet.allowed[place] and not sheet.alone(place - 1, place))
+    edges = [0, *cuts, len(body.ops)]
+    if len(edges) - 1 > MOST_PARTS:
+        raise InputError(
+            f"granularity op: the graph has {len(body.ops)} ops, which can be cut into {len(edges) - 1} parts; "
+            f"so fine a plan is for graphs of {MOST_PARTS} parts at most",
+            remedy="Take --granularity block, or layer.",
+        )
+    return tuple(Span(start, stop) for start, stop in pairwise(edges))
 
 
 def _packed(spans: tuple[Span, ...]) -> tuple[Span, ...]:
@@ -164,7 +190,7 @@ def _units(sheet: Sheet, units: list[Span], limits: Limits) -> list[Span]:
     share = sheet.share(typical.start, typical.stop)
     if share < limits.unit:
         return _pack(units, ceil(limits.unit / max(share, 1e-12)))
-    if share <= limits.heavy:
+    if share <= limits.heavy or limits.whole:
         return units
     inner = [span.start - typical.start for span in divide(sheet, typical.start, typical.stop, limits)[1:]]
     found = []
@@ -187,12 +213,15 @@ def _divided(sheet: Sheet, parts: list[Span], limits: Limits) -> list[Span]:
     found: list[Span] = []
     for part in parts:
         heavy = part.stop - part.start > 1 and sheet.share(part.start, part.stop) > limits.heavy
-        found += divide(sheet, part.start, part.stop, limits) if heavy else [part]
+        inner = divide(sheet, part.start, part.stop, limits) if heavy else (part,)
+        found += [part] if limits.whole and not any(span.fixed for span in inner) else inner
     return found
 
 
 def _merged(sheet: Sheet, spans: list[Span], limits: Limits) -> tuple[Span, ...]:
-    """Joins spans that are not fixed with such neighbours, until nothing is left to gain."""
+    """Joins spans that are not fixed with such neighbours, until nothing is left to gain; never the end of one tower with the
+    beginning of the next.
+    """
     spans = list(spans)
     while (index := _next_join(sheet, spans, limits)) is not None:
         spans[index : index + 2] = [replace(spans[index], stop=spans[index + 1].stop)]
@@ -201,7 +230,7 @@ def _merged(sheet: Sheet, spans: list[Span], limits: Limits) -> tuple[Span, ...]
 
 def _next_join(sheet: Sheet, spans: list[Span], limits: Limits) -> int | None:
     """The span to join with the one after it: the lightest small one across its dearer side, or else across a dear cut."""
-    free = [i for i in range(len(spans) - 1) if not spans[i].fixed and not spans[i + 1].fixed]
+    free = [i for i, (a, b) in enumerate(pairwise(spans)) if not (a.fixed or b.fixed) and sheet.belong(a.start, b.start, b.stop)]
     small = [(sheet.share(spans[j].start, spans[j].stop), j) for i in free for j in (i, i + 1) if _small(sheet, spans[j], limits)]
     if small:
         lightest = min(small)[1]

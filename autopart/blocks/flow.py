@@ -119,6 +119,16 @@ def ties(blocks: Blocks) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple((name, tuple(indices)) for name, indices in readers.items() if len(indices) > 1)
 
 
+@once
+def block_reads(blocks: Blocks) -> tuple[tuple[int, ...], ...]:
+    """By block the other blocks whose values it reads, ascending."""
+    graph, found = blocks.sharded.graph, []
+    for index, names in enumerate(_flow(blocks).reads):
+        makers = (graph.producer[name].name for name in names if name in graph.producer)
+        found.append(tuple(sorted({blocks.block_of[op] for op in makers if op in blocks.block_of} - {index})))
+    return tuple(found)
+
+
 def loss_block(blocks: Blocks) -> int:
     """Index of the block that makes the loss."""
     graph = blocks.sharded.graph

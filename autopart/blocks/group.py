@@ -13,11 +13,14 @@ from autopart.ir.analysis import alias_groups, mutates_buffer
 from autopart.sharding.batch import ShardedGraph
 
 
-def group(sharded: ShardedGraph) -> Blocks:
-    """Blocks along cheap cuts, those that are the same code under one kind; ops of inputs alone apart."""
+def group(sharded: ShardedGraph, granularity: str = "block") -> Blocks:
+    """Blocks along cheap cuts, those that are the same code under one kind; ops of inputs alone apart.
+
+    ``granularity``: "op" cuts wherever it is possible, "layer" between repeated units or top modules alone; see ``division``.
+    """
     body = body_of(sharded)
     sheet = sheet_of(body)
-    spans = partition(sheet)
+    spans = partition(sheet, granularity)
     within = {op.name for op in body.ops}
     rerun = tuple(op.name for op in sharded.graph.ops if op.name not in within)
     return Blocks(sharded, _blocks(sheet, spans), rerun)

@@ -10,7 +10,7 @@ from autopart.cli.limits import add_limits, limits
 from autopart.cli.output import about, check_output, progress, users_code
 from autopart.cli.showing import report
 from autopart.errors import InputError
-from autopart.plans import OBJECTIVES, OPTIMIZERS, PRECISIONS, Settings
+from autopart.plans import GRANULARITIES, OBJECTIVES, OPTIMIZERS, PRECISIONS, Settings
 
 
 def plan_command(arguments: argparse.Namespace) -> None:
@@ -24,7 +24,7 @@ def plan_command(arguments: argparse.Namespace) -> None:
             arguments.model,
             arguments.devices,
             batch_size=arguments.batch_size,
-            settings=Settings(arguments.optimizer, arguments.precision, arguments.batch_norm),
+            settings=Settings(arguments.optimizer, arguments.precision, arguments.batch_norm, arguments.granularity),
             limits=replace(
                 limits(arguments),
                 objective=arguments.objective,
@@ -107,6 +107,12 @@ def _plan_arguments(plan: Parser) -> None:
     plan.add_argument("--front", action="store_true", help="also print the least step for every number of devices")
     plan.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="whose state memory must hold (adamw)")
     plan.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is autocast over float32 parameters")
+    plan.add_argument(
+        "--granularity",
+        choices=GRANULARITIES,
+        default="block",
+        help="where stages may be cut: at any op (small models), between blocks, or between whole layers (block)",
+    )
     plan.add_argument(
         "--batch-norm",
         choices=["global", "local"],

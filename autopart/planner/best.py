@@ -17,7 +17,7 @@ from autopart.planner.known import candidates_of, with_known
 from autopart.planner.meshes import Index
 from autopart.planner.pins import check_pins
 from autopart.planner.points import front_points
-from autopart.planner.price import price, propose
+from autopart.planner.price import price_orders, propose
 from autopart.planner.problem import Problem, Solution
 from autopart.planner.rates import Rates
 from autopart.planner.score import score
@@ -50,21 +50,22 @@ def best_plan(
     pins = pins or Pins()
     index = replace(index, layouts=pins.layouts)
     check_pins(index, pins)
+    indices = index.in_every_order()
     known = [plan for plan in known if plan.schedule.name == schedule and follows(plan, pins) and not pins.layouts]
     if wish.objective != "step":
         tariff(index.cluster, wish.objective)  # says at once what the cluster file lacks
 
     def run(problem: Problem) -> Solution:
-        start = candidates_of(known, problem, index)
+        start = candidates_of(known, problem, indices)
         return solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress, start=start)
 
-    problem = price(index, with_known(propose(index, pins, schedule), known, index), pins.stages)
+    problem = price_orders(indices, with_known(propose(index, pins, schedule), known, index), pins.stages)
     instead = Instead(baselines(index, schedule), pins, fitting(known, index))
     if wish.objective == "step":
         solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
-        plan = choose(problem, solution, index, instead, run, pick)
+        plan = choose(problem, solution, indices, instead, run, pick)
     else:
-        plan = cheapest_plan(problem, index, wish, instead, _searching(gap, time_limit_s, progress), run)
+        plan = cheapest_plan(problem, indices, wish, instead, _searching(gap, time_limit_s, progress), run)
     if plan is None:
         raise explain(index, pins, schedule, lambda changed: solve(changed, gap=1.0, time_limit_s=10.0))
     if not with_front:
@@ -74,7 +75,7 @@ def best_plan(
         lambda asked, share_s, floor_s: solve(asked, gap=gap, time_limit_s=share_s, floor_s=floor_s),
         time_limit_s=time_limit_s,
     )
-    return replace(plan, front=front_points(problem, limited, index, [*instead.competing, score(plan, index)]))
+    return replace(plan, front=front_points(problem, limited, indices, [*instead.competing, score(plan, index)]))
 
 
 def _searching(gap: float, time_limit_s: float, progress: Progress | None) -> Callable[[Problem, Rates, float], Cheapest]:

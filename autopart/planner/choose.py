@@ -19,7 +19,7 @@ from autopart.planner.strategies import Pins
 from autopart.plans import Baseline, Plan
 
 ATTEMPTS = 4
-NEAR = 1.3  # candidates whose formula is beyond this multiple of the best are not simulated
+NEAR = 1.3  # candidates whose formula is beyond this multiple of the best of their order are not simulated
 SLACK = 0.99  # of the memory that would just have held the plan that did not fit
 
 Solve = Callable[[Problem], Solution]
@@ -31,21 +31,26 @@ def fastest(scores: Sequence[Score]) -> Score:
 
 
 def choose(
-    problem: Problem, solution: Solution, index: Index, instead: Instead, solve: Solve, pick: Pick = fastest
+    problem: Problem,
+    solution: Solution,
+    indices: Sequence[Index],
+    instead: Instead,
+    solve: Solve,
+    pick: Pick = fastest,
 ) -> Plan | None:
     """The best plan with its estimate and the table of baselines; None where nothing fits. ``solve`` is asked again
-    only where every candidate turns out too large. ``known`` plans are simulated too.
+    only where every candidate turns out too large. ``indices`` by order of the blocks.
     """
-    scores = [*best_candidates(problem, solution, index, solve), *instead.competing]
+    scores = [*best_candidates(problem, solution, indices, solve), *instead.competing]
     if not scores:
         return None
     best = pick(scores)
-    return replace(best.plan, estimate=estimate(best, index, solution.lower_bound_s), baselines=instead.rows)
+    return replace(best.plan, estimate=estimate(best, indices[0], solution.lower_bound_s), baselines=instead.rows)
 
 
 @dataclass(frozen=True)
 class Instead:
-    """What a plan is compared with: the baselines, and plans that are known already."""
+    """What a plan is compared with: the baselines, their blocks as traced, and plans that are known already."""
 
     table: tuple[Scored, ...]
     pins: Pins
@@ -78,11 +83,10 @@ def follows(plan: Plan, pins: Pins) -> bool:
     )
 
 
-def best_candidates(problem: Problem, solution: Solution, index: Index, solve: Solve) -> list[Score]:
+def best_candidates(problem: Problem, solution: Solution, indices: Sequence[Index], solve: Solve) -> list[Score]:
     """The solver's plans that fit when simulated; solved again with less memory while there are plans, but none fits."""
     for _ in range(ATTEMPTS):
-        plans = [decode(candidate, problem, index) for candidate in _near(solution)]
-        scores = [score(plan, index) for plan in plans if plan is not None]
+        scores = [score(plan, indices[0]) for plan in decoded(problem, _near(problem, solution), indices)]
         fitting = [scored for scored in scores if not scored.overfull]
         if fitting or not scores:
             return fitting
@@ -91,9 +95,24 @@ def best_candidates(problem: Problem, solution: Solution, index: Index, solve: S
     return []
 
 
-def _near(solution: Solution) -> Iterable[Candidate]:
-    limit = NEAR * min((candidate.step_s for candidate in solution.candidates), default=0.0)
-    return (candidate for candidate in solution.candidates if candidate.step_s <= limit)
+def decoded(problem: Problem, candidates: Iterable[Candidate], indices: Sequence[Index]) -> tuple[Plan, ...]:
+    """Plans of the candidates, each in its order; of those that hold the same blocks in their stages the first."""
+    found: dict[str, Plan] = {}
+    for candidate in candidates:
+        plan = decode(candidate, problem, indices[problem.settings[candidate.setting].order])
+        if plan is not None:
+            stages = [replace(stage, blocks=tuple(sorted(stage.blocks))) for stage in plan.stages]
+            found.setdefault(repr((plan.schedule, stages)), plan)
+    return tuple(found.values())
+
+
+def _near(problem: Problem, solution: Solution) -> Iterable[Candidate]:
+    """Candidates not far from the best of their order of the blocks."""
+    best_s: dict[int, float] = {}
+    for candidate in solution.candidates:
+        order = problem.settings[candidate.setting].order
+        if candidate.step_s <= NEAR * best_s.setdefault(order, candidate.step_s):
+            yield candidate
 
 
 def with_memory(problem: Problem, factor: float) -> Problem:

@@ -55,12 +55,12 @@ def reason(index: Index) -> str:
 
 
 def is_feasible(index: Index, pins: Pins, schedule: str, solve: Solve) -> bool:
-    """Whether the solver finds a plan whose simulated memory fits."""
+    """Whether the solver finds a plan, its blocks in the traced order, whose simulated memory fits."""
     sketches = propose(index, pins, schedule)
     if not sketches:
         return False
     problem = price(index, sketches, pins.stages)
-    return bool(best_candidates(problem, solve(problem), index, solve))
+    return bool(best_candidates(problem, solve(problem), (index,), solve))
 
 
 def _remedies(index: Index, pins: Pins, schedule: str, solve: Solve) -> Iterator[str]:

@@ -33,15 +33,19 @@ def _sketch(stage: Stage, index: Index) -> OptionSketch | None:
     return OptionSketch(parts, stage.recompute, stage.zero)
 
 
-def candidates_of(known: Sequence[Plan], problem: Problem, index: Index) -> tuple[Candidate, ...]:
-    """Those plans that are pipelines of the problem and fit by its numbers, at their exact price."""
-    found = (_candidate(plan, problem, index) for plan in known)
+def candidates_of(known: Sequence[Plan], problem: Problem, indices: Sequence[Index]) -> tuple[Candidate, ...]:
+    """Those plans that are pipelines of the problem and fit by its numbers, at their exact price; ``indices`` by order."""
+    found = (_candidate(plan, problem, indices) for plan in known)
     return tuple(candidate for candidate in found if candidate is not None)
 
 
-def _candidate(plan: Plan, problem: Problem, index: Index) -> Candidate | None:
+def _candidate(plan: Plan, problem: Problem, indices: Sequence[Index]) -> Candidate | None:
     for number, setting in enumerate(problem.settings):
-        if (setting.schedule, setting.microbatches) != (plan.schedule.name, plan.schedule.microbatches):
+        index = indices[setting.order]
+        if not index.follows(plan) or (setting.schedule, setting.microbatches) != (
+            plan.schedule.name,
+            plan.schedule.microbatches,
+        ):
             continue
         choices = [_choice(stage, setting, index) for stage in plan.stages]
         whole = tuple(choice for choice in choices if choice is not None)

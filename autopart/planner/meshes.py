@@ -12,6 +12,7 @@ import numpy as np
 
 from autopart.blocks.blocks import Blocks
 from autopart.blocks.flow import cut_values, stage_parameters
+from autopart.blocks.orders import in_order, orders
 from autopart.cluster.cluster import Cluster, topology
 from autopart.planner.problem import Array, Part
 from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
@@ -185,8 +186,26 @@ class Index:
         largest = columns[max(weights)]
         return replace(largest, columns=columns) if len(columns) > 1 else largest
 
+    def follows(self, plan: Plan) -> bool:
+        """Whether a plan has the blocks in this order."""
+        return plan.blocks == tuple(block.name for block in self.blocks.blocks)
+
+    def under(self, plan: Plan) -> Index:
+        """With the blocks in the order of a plan that has all of them."""
+        if self.follows(plan):
+            return self
+
+        def found() -> BlockTable:
+            return self.table_of(in_order(self.blocks, plan.blocks))
+
+        return replace(self, table=self.table.remembered(("order", plan.blocks), found))
+
+    def in_every_order(self) -> tuple[Index, ...]:
+        """One for each order of the blocks that is tried, this one first."""
+        return (self, *(replace(self, table=self.table_of(blocks)) for blocks in orders(self.blocks)[1:]))
+
     def table_of(self, blocks: Blocks) -> BlockTable:
-        """A table of prices for blocks of this model that were rewritten."""
+        """A table of prices for blocks of this model that were rewritten or put in another order."""
         return replace(self.table, blocks=blocks, _memory={})
 
     def mesh_of(self, stage: Stage) -> Mesh:

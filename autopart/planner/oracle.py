@@ -47,6 +47,7 @@ def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float
     stages.
     """
     chosen = problem.settings[setting]
+    ties = problem.ties if chosen.order == 0 else problem.others[chosen.order - 1].ties
     ends = [0] + [choice.stop for choice in choices]
     starts = [choice.start for choice in choices] + [problem.blocks]
     if ends != starts or any(c.start >= c.stop for c in choices) or problem.stages not in (None, len(choices)):
@@ -58,7 +59,7 @@ def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float
     if any(_taken(budget.each, working) > budget.limit for budget in problem.budgets):
         return None
     for behind, c in enumerate(reversed(choices)):
-        if not fits(chosen.options[c.option], c.start, c.stop, behind + 1, chosen, problem.ties):
+        if not fits(chosen.options[c.option], c.start, c.stop, behind + 1, chosen, ties):
             return None
     times = [stage_time_s(chosen.options[c.option], c.start, c.stop, problem.blocks) for c in choices]
     syncs = [stage_sync_s(chosen.options[c.option], c.start, c.stop) for c in choices]
@@ -105,6 +106,7 @@ def fits(option: Option, start: int, stop: int, position: int, setting: Setting,
 def _best_of_setting(problem: Problem, index: int, value: Value) -> tuple[float, Candidate] | None:
     """Depth first from the end of the chain, one stage at a time."""
     setting = problem.settings[index]
+    ties = problem.ties if setting.order == 0 else problem.others[setting.order - 1].ties
     incumbent: list[tuple[float, Candidate]] = []
 
     @cache
@@ -114,7 +116,7 @@ def _best_of_setting(problem: Problem, index: int, value: Value) -> tuple[float,
 
     @cache
     def allowed(number: int, start: int, stop: int, position: int) -> bool:
-        return fits(setting.options[number], start, stop, position, setting, problem.ties)
+        return fits(setting.options[number], start, stop, position, setting, ties)
 
     alone = [working_devices(problem, index, (Choice(0, 1, number),)) for number in range(len(setting.options))]
     none = (0,) * len(problem.devices)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
 from autopart.cluster.tariffs import Tariff, powers, prices
-from autopart.planner.decode import decode
+from autopart.planner.choose import decoded
 from autopart.planner.front import Limited, bound_s
 from autopart.planner.meshes import Index
 from autopart.planner.problem import Problem
@@ -17,21 +16,22 @@ from autopart.plans import Draw, FrontPoint
 SIMULATED = 3  # candidates of each number of devices
 
 
-def front_points(problem: Problem, found: Sequence[Limited], index: Index, others: Iterable[Score]) -> tuple[FrontPoint, ...]:
+def front_points(
+    problem: Problem, found: Sequence[Limited], indices: Sequence[Index], others: Iterable[Score]
+) -> tuple[FrontPoint, ...]:
     """From few devices to many, each faster than all before; ``others`` are plans that are known already."""
-    scores = [*_simulated(problem, found, index), *others]
+    scores = [*_simulated(problem, found, indices), *others]
     points: list[FrontPoint] = []
     for scored in sorted(scores, key=lambda scored: (len(scored.plan.used_ranks), scored.step_s)):
         if not points or scored.step_s < points[-1].step_time_s:
-            points.append(_point(scored, found, index))
+            points.append(_point(scored, found, indices[0]))
     return tuple(points)
 
 
-def _simulated(problem: Problem, found: Iterable[Limited], index: Index) -> Iterator[Score]:
+def _simulated(problem: Problem, found: Iterable[Limited], indices: Sequence[Index]) -> Iterator[Score]:
     for each in found:
-        plans = (decode(candidate, problem, index) for candidate in each.solution.candidates)
-        for plan in islice((plan for plan in plans if plan is not None), SIMULATED):
-            scored = score(plan, index)
+        for plan in decoded(problem, each.solution.candidates, indices)[:SIMULATED]:
+            scored = score(plan, indices[0])
             if not scored.overfull:
                 yield scored
 

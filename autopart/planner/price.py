@@ -28,7 +28,7 @@ import numpy as np
 from autopart.cluster.cluster import Cluster, Group
 from autopart.planner.memory import holds_model, part_memory, price_ties, sharers, tied_bytes, updated
 from autopart.planner.meshes import Index, Mesh
-from autopart.planner.problem import Array, Choice, Option, Overlap, Part, Problem, Setting, columns_of, replicas_of
+from autopart.planner.problem import Array, Choice, Option, Order, Overlap, Part, Problem, Setting, columns_of, replicas_of
 from autopart.planner.shares import Parts, Pool
 from autopart.planner.strategies import OptionSketch, Pins, SettingSketch, enumerate_settings
 from autopart.pricing import zero
@@ -39,7 +39,7 @@ from cost_models.memory import PRECISIONS, usable_bytes
 
 
 def price(index: Index, sketches: Iterable[SettingSketch], stages: int | None = None) -> Problem:
-    """The problem of choosing among these options."""
+    """The problem of choosing among these options, for the blocks in the order of the index."""
     settings = tuple(sketches)
     return Problem(
         kinds=_kinds(index, settings),
@@ -48,6 +48,15 @@ def price(index: Index, sketches: Iterable[SettingSketch], stages: int | None = 
         ties=price_ties(index.table),
         stages=stages,
     )
+
+
+def price_orders(indices: Sequence[Index], sketches: Iterable[SettingSketch], stages: int | None = None) -> Problem:
+    """The problem of choosing among these options for the blocks in each order; a setting's order is its place in ``indices``."""
+    settings = tuple(sketches)
+    own, *others = [price(index, settings, stages) for index in indices]
+    further = [replace(each, order=order) for order, other in enumerate(others, start=1) for each in other.settings]
+    orders = tuple(Order(other.kinds, other.ties) for other in others)
+    return replace(own, settings=(*own.settings, *further), others=orders)
 
 
 def _kinds(index: Index, settings: Sequence[SettingSketch]) -> tuple[int, ...]:

@@ -3,12 +3,15 @@
 A chain of n blocks is cut into consecutive intervals [i, j); each becomes a stage under one *option*: which devices, how
 many samples each, split inside ops or not, recomputation or not. Everything that an option costs is a sum over its blocks, so
 that prefix sums price any interval.
+
+A graph that branches has several orders, each a chain of the same blocks: a setting belongs to one of them. They are all
+solved at once, so that the bound is of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,15 +119,24 @@ class Tie:
     static_bytes: float
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order of the blocks: by place their classes, and the ties between them."""
+
+    kinds: tuple[int, ...]
+    ties: tuple[Tie, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Setting:
     """A schedule with its number of microbatches, and the options it leaves. 1f1b holds min(M, j) microbatches in
-    flight at position j counted from the end; gpipe holds all M.
+    flight at position j counted from the end; gpipe holds all M. ``order``: of the blocks, 0 is the problem's own.
     """
 
     schedule: str
     microbatches: int
     options: tuple[Option, ...]
+    order: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +156,9 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """``kinds[b]`` is the class of block b: intervals of equal kinds cost the same under every option."""
+    """``kinds[b]`` is the class of block b: intervals of equal kinds cost the same under every option. ``others`` are the orders
+    of the blocks beside that of ``kinds`` and ``ties``.
+    """
 
     kinds: tuple[int, ...]
     devices: tuple[int, ...]  # of each group
@@ -152,10 +166,18 @@ class Problem:
     ties: tuple[Tie, ...] = ()
     stages: int | None = None  # pinned number of stages
     budgets: tuple[Budget, ...] = ()
+    others: tuple[Order, ...] = ()
 
     @property
     def blocks(self) -> int:
         return len(self.kinds)
+
+    def under(self, setting: Setting) -> Problem:
+        """With the blocks in the order of a setting."""
+        if not setting.order:
+            return self
+        order = self.others[setting.order - 1]
+        return replace(self, kinds=order.kinds, ties=order.ties)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class Score:
 
 def score(plan: Plan, index: Index) -> Score:
     """Lower and simulate a plan that fits its model and cluster (``program.check``)."""
+    index = index.under(plan)
     local, tables = index.tables_of(plan)
     costs = stage_costs(tables, local.plan, index.cluster, local.shards)
     fewer = _enough(plan)
@@ -85,6 +86,7 @@ def _continued(longer: Timeline, shorter: Timeline, microbatches: int, fewer: in
 
 def formula_step(plan: Plan, index: Index) -> float:
     """The planner's formula for a plan, whoever made it: by counts of devices in groups, as the planner prices options."""
+    index = index.under(plan)
     options = [
         price_option(index.mesh_of(stage), index.cluster, parts_of(stage, index), stage.recompute, stage.zero)
         for stage in plan.stages

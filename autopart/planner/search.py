@@ -173,15 +173,27 @@ def branch_and_bound(
 
 
 def _look_elsewhere(search: _Search) -> None:
-    """A rough best pipeline of every setting that has none within ``NEAR`` of the incumbent: the formula is not the last word."""
+    """A rough best pipeline of every setting that has none within ``NEAR`` of the incumbent, and of every other order: the
+    formula is not the last word.
+    """
     near_s = NEAR * search.best_s
     seen = {candidate.setting for candidate in search.found.values() if candidate.objective_s <= near_s}
     for index in sorted(search.roots.keys() - seen):
-        side = _Search(search.problem, search.solve_leaf, ROUGH, search.started, search.time_limit_s, silent, roots=search.roots)
-        side.best_s = near_s / (1 - ROUGH)
-        side.heap = [(0.0, 0, index, None)]
-        _run(side)
-        search.found |= side.found
+        _look_at(search, [index], near_s)
+    order_of = [setting.order for setting in search.problem.settings]
+    best = {order_of[candidate.setting] for candidate in search.found.values() if candidate.objective_s == search.best_s}
+    for order in sorted(set(order_of) - best) if search.found else ():
+        _look_at(search, [index for index in sorted(search.roots) if order_of[index] == order], float("inf"))
+
+
+def _look_at(search: _Search, settings: Sequence[int], limit_s: float) -> None:
+    """Adds the best pipelines of these settings, found roughly, that cost less than the limit."""
+    side = _Search(search.problem, search.solve_leaf, ROUGH, search.started, search.time_limit_s, silent, roots=search.roots)
+    side.best_s = limit_s / (1 - ROUGH)
+    side.heap = [(0.0, age, index, None) for age, index in enumerate(settings)]
+    side.pushed = len(settings)
+    _run(side)
+    search.found |= side.found
 
 
 def _run(search: _Search) -> None:
@@ -207,8 +219,9 @@ def _make_root(search: _Search, index: int) -> Box | None:
     if index in search.roots:
         return _root_box(index, search.roots[index])
     setting = search.problem.settings[index]
-    chain = make_chain(search.problem, setting)
-    columns = make_columns(search.problem, setting, chain)
+    problem = search.problem.under(setting)
+    chain = make_chain(problem, setting)
+    columns = make_columns(problem, setting, chain)
     if not len(columns):
         return None
     sums_s = chain.limit * float(columns.cost_s.max()) + (chain.microbatches - 1) * float(columns.time_s.max())
@@ -382,10 +395,18 @@ def _step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> floa
 
 
 def _ranked(search: _Search) -> tuple[Candidate, ...]:
-    """The best few: at most three of a setting as long as others are left, since they are to be scored by simulation."""
+    """The best few of each order of the blocks, best first."""
     ordered = sorted(
         search.found.values(), key=lambda c: (c.objective_s, c.setting, [(d.start, d.stop, d.option) for d in c.choices])
     )
+    orders = range(1 + len(search.problem.others))
+    of = search.problem.settings
+    few = [_few([candidate for candidate in ordered if of[candidate.setting].order == order]) for order in orders]
+    return tuple(sorted((c for each in few for c in each), key=lambda c: c.objective_s))
+
+
+def _few(ordered: Sequence[Candidate]) -> Sequence[Candidate]:
+    """At most three of a setting as long as others are left, since they are to be scored by simulation."""
     first = [c for n, c in enumerate(ordered) if sum(d.setting == c.setting for d in ordered[:n]) < 3]
     rest = [c for c in ordered if c not in first]
-    return tuple(sorted((first + rest)[:CANDIDATES], key=lambda c: c.objective_s))
+    return (first + rest)[:CANDIDATES]

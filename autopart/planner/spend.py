@@ -5,15 +5,14 @@ whose rate x simulated step is the least, among those whose simulated step keeps
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from autopart.cluster.tariffs import Tariff, tariff
 from autopart.cluster.units import format_seconds
 from autopart.errors import Infeasible
 from autopart.planner.cheapest import Cheapest
-from autopart.planner.choose import ATTEMPTS, SLACK, Instead, Solve, best_candidates, with_memory
-from autopart.planner.decode import decode
+from autopart.planner.choose import ATTEMPTS, SLACK, Instead, Solve, best_candidates, decoded, with_memory
 from autopart.planner.meshes import Index
 from autopart.planner.problem import Problem
 from autopart.planner.rates import Rates, make_rates
@@ -32,10 +31,13 @@ class Wish:
     step_limit_s: float = math.inf
 
 
-def cheapest_plan(problem: Problem, index: Index, wish: Wish, instead: Instead, search: Search, solve: Solve) -> Plan | None:
+def cheapest_plan(
+    problem: Problem, indices: Sequence[Index], wish: Wish, instead: Instead, search: Search, solve: Solve
+) -> Plan | None:
     """The plan with its estimate and the table of baselines; None where nothing fits, Infeasible where nothing is fast enough.
     ``search`` is asked again where every candidate turns out too large or too slow, then ``solve`` for the fastest.
     """
+    index = indices[0]
     drawn = tariff(index.cluster, wish.objective)
     rates = make_rates(drawn.each, problem.devices)
 
@@ -43,10 +45,10 @@ def cheapest_plan(problem: Problem, index: Index, wish: Wish, instead: Instead, 
         return drawn.value(drawn.rate(index.cluster, scored.plan.used_ranks), scored.step_s)
 
     found = search(problem, rates, wish.step_limit_s)
-    scores = _candidates(problem, found, index, wish, lambda changed, limit_s: search(changed, rates, limit_s))
+    scores = _candidates(problem, found, indices, wish, lambda changed, limit_s: search(changed, rates, limit_s))
     kept = [scored for scored in [*scores, *instead.competing] if scored.step_s <= wish.step_limit_s]
     if not kept:
-        kept = _fastest(problem, found, index, wish, instead, solve)
+        kept = _fastest(problem, found, indices, wish, instead, solve)
     if not kept:
         return None
     best = min(kept, key=value)
@@ -57,14 +59,13 @@ def cheapest_plan(problem: Problem, index: Index, wish: Wish, instead: Instead, 
 
 
 def _candidates(
-    problem: Problem, found: Cheapest, index: Index, wish: Wish, search: Callable[[Problem, float], Cheapest]
+    problem: Problem, found: Cheapest, indices: Sequence[Index], wish: Wish, search: Callable[[Problem, float], Cheapest]
 ) -> list[Score]:
     """Those that fit when simulated; searched again, with less memory or a smaller limit, while none fits or keeps the limit."""
     limit_s = wish.step_limit_s
     fitting: list[Score] = []
     for _ in range(ATTEMPTS):
-        plans = [decode(candidate, problem, index) for candidate in found.candidates]
-        scores = [score(plan, index) for plan in plans if plan is not None]
+        scores = [score(plan, indices[0]) for plan in decoded(problem, found.candidates, indices)]
         fitting = [scored for scored in scores if not scored.overfull]
         fastest_s = min((scored.step_s for scored in fitting), default=math.inf)
         if not scores or fastest_s <= wish.step_limit_s:
@@ -77,15 +78,17 @@ def _candidates(
     return fitting
 
 
-def _fastest(problem: Problem, found: Cheapest, index: Index, wish: Wish, instead: Instead, solve: Solve) -> list[Score]:
+def _fastest(
+    problem: Problem, found: Cheapest, indices: Sequence[Index], wish: Wish, instead: Instead, solve: Solve
+) -> list[Score]:
     """The fastest plan, if it keeps the limit; none where there is no plan at all."""
-    scores = [*best_candidates(problem, solve(problem), index, solve), *instead.competing]
+    scores = [*best_candidates(problem, solve(problem), indices, solve), *instead.competing]
     if not scores:
         return []
     fastest = min(scores, key=lambda scored: scored.step_s)
     if fastest.step_s <= wish.step_limit_s:
         return [fastest]
-    took, formula, bound = map(format_seconds, (fastest.step_s, formula_step(fastest.plan, index), found.fastest_s))
+    took, formula, bound = map(format_seconds, (fastest.step_s, formula_step(fastest.plan, indices[0]), found.fastest_s))
     raise Infeasible(
         f"no plan keeps a step of {format_seconds(wish.step_limit_s)}: by the formula none is faster than {bound}; the fastest "
         f"takes {formula} by it and {took} simulated",

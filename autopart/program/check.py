@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from itertools import chain
 
 from autopart.blocks.blocks import Blocks
+from autopart.blocks.flow import block_reads, loss_block
 from autopart.cluster.cluster import Cluster
 from autopart.errors import PlanError
 from autopart.plans import ZERO_LEVELS, Plan, Stage, divisors
 from autopart.program.schedule import SCHEDULES
+
+ONCE = "List every block once, after all blocks whose results it reads."
 
 
 def check_plan(plan: Plan, blocks: Blocks, cluster: Cluster) -> None:
@@ -22,7 +25,7 @@ def check_plan(plan: Plan, blocks: Blocks, cluster: Cluster) -> None:
         _stages(plan),
         chain.from_iterable(_mesh(stage, plan) for stage in plan.stages),
         _ranks(plan, cluster),
-        _blocks(plan, [block.name for block in blocks.blocks]),
+        _blocks(plan, blocks),
     ):
         raise error
 
@@ -152,24 +155,33 @@ def _ranks(plan: Plan, cluster: Cluster) -> Iterator[PlanError]:
             yield PlanError(f"rank {rank} is named {count} times", where=where, remedy="A rank belongs to one stage, once.")
 
 
-def _blocks(plan: Plan, names: Sequence[str]) -> Iterator[PlanError]:
-    """Every block once and in the model's order."""
-    position = {name: index for index, name in enumerate(names)}
-    due = 0
+def _blocks(plan: Plan, blocks: Blocks) -> Iterator[PlanError]:
+    """Every block once, after those that it reads; the block of the loss is the last."""
+    names = [block.name for block in blocks.blocks]
+    reads = {name: [names[index] for index in read] for name, read in zip(names, block_reads(blocks), strict=True)}
+    listed, seen = set(plan.blocks), set[str]()
     for stage in plan.stages:
         for name in stage.blocks:
-            if name not in position:
+            if name not in reads:
                 yield PlanError(f"the model has no block {name!r}", where=_where(stage), remedy=_similar(name, names))
-            elif position[name] < due:
-                what = f"block {name!r} comes a second time, or after {names[due - 1]!r}"
-                yield PlanError(what, where=_where(stage), remedy="List every block once, in the model's order.")
-            elif position[name] > due:
-                what = f"block {names[due]!r} is missing before {name!r}"
-                yield PlanError(what, where=_where(stage), remedy="List every block once, in the model's order.")
-            due += 1
-    if plan.stages and due < len(names):
-        what = f"{len(names) - due} blocks are in no stage, the first is {names[due]!r}"
-        yield PlanError(what, where=_where(plan.stages[-1]), remedy="List every block once, in the model's order.")
+                continue
+            if name in seen:
+                yield PlanError(f"block {name!r} comes a second time", where=_where(stage), remedy=ONCE)
+            for other in reads[name]:
+                if other not in listed:
+                    yield PlanError(f"block {other!r} is missing before {name!r}", where=_where(stage), remedy=ONCE)
+                elif other not in seen:
+                    yield PlanError(
+                        f"block {name!r} comes before {other!r}, whose results it reads", where=_where(stage), remedy=ONCE
+                    )
+            seen.add(name)
+    left = [name for name in names if name not in seen]
+    if plan.stages and left:
+        what = f"{len(left)} blocks are in no stage, the first is {left[0]!r}"
+        yield PlanError(what, where=_where(plan.stages[-1]), remedy=ONCE)
+    last = names[loss_block(blocks)]
+    if plan.blocks and plan.blocks[-1] != last:
+        yield PlanError(f"block {plan.blocks[-1]!r} comes after {last!r}, which makes the loss", remedy=f"List {last!r} last.")
 
 
 def _similar(name: str, names: Iterable[str]) -> str:

@@ -36,7 +36,7 @@ class Before:
 
 def make_before(plan: Plan, cluster: Cluster, index: Index) -> Before:
     """Of a plan that fits the model and the cluster that it was made for; ``index`` is of the new cluster."""
-    local = local_plan(index.table, plan, cluster)
+    local = local_plan(index.under(plan).table, plan, cluster)
     program = lower(local.blocks, local.plan, local.shards)
     return Before(plan, cluster, _state(program, index), same_devices(cluster, index.cluster))
 
@@ -53,7 +53,7 @@ def replan(
     progress: Progress | None = None,
 ) -> Plan:
     """The plan for the cluster of ``index``, at most ``1 + stay`` times as slow as the fastest that was found, and what moves."""
-    known = inherited(before.plan, before.cluster, before.same, index)
+    known = inherited(before.plan, before.cluster, before.same, index.under(before.plan))
     plan = best_plan(
         index,
         pins,

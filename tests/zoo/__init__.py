@@ -16,6 +16,7 @@ from torch import nn
 
 from autopart.frontend.load import Loaded, loaded_from
 from tests.zoo.batches import floats, ids, labels
+from tests.zoo.branching import Inception, Recommender, Siamese, contrast, likenesses, offers, taken
 from tests.zoo.more import (
     GAT,
     convnext,
@@ -118,6 +119,9 @@ ZOO: dict[str, Entry] = {
     "wav2vec2": Entry(wav2vec2, wave_inputs),
     "resnet": Entry(ResNet, pixels, F.cross_entropy, classes, mixes_samples=True),
     "unet": Entry(UNet, pixels, F.cross_entropy, pixel_classes),
+    "inception": Entry(Inception, pixels, F.cross_entropy, classes),
+    "recommender": Entry(Recommender, offers, F.binary_cross_entropy_with_logits, taken),
+    "siamese": Entry(Siamese, likenesses, contrast, taken),
     "inplace_cnn": Entry(InPlaceCNN, pixels, F.cross_entropy, classes),
     "dcgan_discriminator": Entry(DiscriminatorStep, real_and_noise, mixes_samples=True),
     "dcgan_generator": Entry(GeneratorStep, noise, mixes_samples=True),

@@ -15,7 +15,7 @@ from tests.programs import cluster_of
 
 SHARDED = mlp()
 OPS = [op.name for op in SHARDED.graph.ops]
-BLOCKS = Blocks(SHARDED, tuple(Block(name, i, (op,), "") for i, (name, op) in enumerate(zip("abcdefg", OPS, strict=False))), ())
+BLOCKS = Blocks(SHARDED, tuple(Block(name, i, (op,), "") for i, (name, op) in enumerate(zip("abcdefgh", OPS, strict=True))), ())
 NAMES = tuple(block.name for block in BLOCKS.blocks)
 CLUSTER = cluster_of(2, 2)
 PLAN = Plan(
@@ -89,7 +89,7 @@ def test_a_mesh_has_a_rank_for_each_replica_and_column() -> None:
         (stage(0, blocks=("a", "b", "cc")), "stage 0: the model has no block 'cc'"),
         (stage(0, blocks=("a", "b")), "block 'c' is missing before 'd'"),
         (stage(0, blocks=("a", "b", "b", "c")), "block 'b' comes a second time"),
-        (stage(0, blocks=("b", "a", "c")), "block 'a' is missing before 'b'"),
+        (stage(0, blocks=("b", "a", "c")), "block 'b' comes before 'a', whose results it reads"),
         (stage(1, blocks=NAMES[3:-1]), f"1 blocks are in no stage, the first is {NAMES[-1]!r}"),
         (stage(1, blocks=(*NAMES[3:], "a")), "block 'a' comes a second time"),
     ],
