@@ -250,16 +250,16 @@ def test_the_old_plan_is_the_first_incumbent() -> None:
     index = index_of(TWO_AND_TWO)
     odd = by_hand(TWO_AND_TWO, Stage(0, ("fc0",), (0, 2), (9, 7), 2), stage(1, "12", (1,), recompute=True))
     problem = price(index, with_known(propose(index), [odd], index))
-    (candidate,) = candidates_of([odd], problem, index)
+    (candidate,) = candidates_of([odd], problem, (index,))
     assert [(choice.start, choice.stop) for choice in candidate.choices] == [(0, 1), (1, 3)]
     assert candidate.step_s == pytest.approx(formula_step(odd, index), rel=1e-12)
-    assert candidates_of([odd], price(index, propose(index)), index) == ()
+    assert candidates_of([odd], price(index, propose(index)), (index,)) == ()
 
 
 def test_a_plan_that_does_not_fit_is_no_incumbent() -> None:
     index = index_of(cluster(("f", replace(FAST, memory_bytes=2**20), 1, 2)))
     plan = by_hand(index.cluster, stage(0, "012", (0, 1)))
-    assert candidates_of([plan], price(index, with_known(propose(index), [plan], index)), index) == ()
+    assert candidates_of([plan], price(index, with_known(propose(index), [plan], index)), (index,)) == ()
 
 
 # What is said
