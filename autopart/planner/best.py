@@ -54,6 +54,7 @@ def best_plan(
 
     problem = price(index, propose(index, pins, schedule), pins.stages)
     instead = Instead(baselines(index, schedule), pins)
+    solution: Solution | None = None
     if wish.objective == "step":
         solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
         plan = choose(problem, solution, index, instead, run)
@@ -67,6 +68,7 @@ def best_plan(
         problem,
         lambda asked, share_s, floor_s: solve(asked, gap=gap, time_limit_s=share_s, floor_s=floor_s),
         time_limit_s=time_limit_s,
+        known=solution,
     )
     return replace(plan, front=front_points(problem, limited, index, [*instead.competing, score(plan, index)]))
 
