@@ -61,6 +61,7 @@ def best_plan(
 
     problem = price_orders(indices, with_known(propose(index, pins, schedule), known, index), pins.stages)
     instead = Instead(baselines(index, schedule), pins, fitting(known, index))
+    solution: Solution | None = None
     if wish.objective == "step":
         solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
         plan = choose(problem, solution, indices, instead, run, pick)
@@ -74,6 +75,7 @@ def best_plan(
         problem,
         lambda asked, share_s, floor_s: solve(asked, gap=gap, time_limit_s=share_s, floor_s=floor_s),
         time_limit_s=time_limit_s,
+        known=solution,
     )
     return replace(plan, front=front_points(problem, limited, indices, [*instead.competing, score(plan, index)]))
 

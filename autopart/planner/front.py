@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from autopart.planner.problem import Budget, Candidate, Problem, Solution
 
+SHARE = 3  # of an equal part of the time, that one number of devices may take
 EVERY_NUMBER = 16  # of devices up to which the front has every number of them; of more, about so many numbers
 
 Solve = Callable[[Problem, float, float], Solution]
@@ -26,8 +27,10 @@ class Limited:
     solution: Solution
 
 
-def front(problem: Problem, solve: Solve, *, time_limit_s: float) -> tuple[Limited, ...]:
-    """For falling numbers of devices, as long as there are pipelines. The time that a number leaves is for those after it."""
+def front(problem: Problem, solve: Solve, *, time_limit_s: float, known: Solution | None = None) -> tuple[Limited, ...]:
+    """For falling numbers of devices, as long as there are pipelines; ``known`` is the solution on all. No number may take more
+    than ``SHARE`` times an equal part of the time that is left.
+    """
     until = time.monotonic() + time_limit_s
     asked = sorted(numbers(sum(problem.devices)), reverse=True)
     found: list[Limited] = []
@@ -35,8 +38,9 @@ def front(problem: Problem, solve: Solve, *, time_limit_s: float) -> tuple[Limit
     for place, devices in enumerate(asked):
         if devices > most:
             continue
-        share_s = max((until - time.monotonic()) / (len(asked) - place), 0.01)
-        solution = solve(limited(problem, devices), share_s, floor_s)
+        left_s = until - time.monotonic()
+        share_s = max(min(left_s, SHARE * left_s / (len(asked) - place)), 0.01)
+        solution = known if known and place == 0 else solve(limited(problem, devices), share_s, floor_s)
         if solution.proof == "infeasible":
             break
         found.append(Limited(devices, solution))
