@@ -31,6 +31,10 @@ def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float
         if not fits(chosen.options[c.option], c.start, c.stop, behind + 1, chosen, problem.ties):
             return None
     times = [stage_time_s(chosen.options[c.option], c.start, c.stop, problem.blocks) for c in choices]
+    for i in range(1, len(choices)):
+        between = extra_s(chosen, choices[i - 1].option, choices[i].option, choices[i].start)
+        times[i - 1] += between / 2
+        times[i] += between / 2
     syncs = [stage_sync_s(chosen.options[c.option], c.start, c.stop) for c in choices]
     return sum(times) + (chosen.microbatches - 1) * max(times) + max(syncs)
 
@@ -42,6 +46,16 @@ def stage_time_s(option: Option, start: int, stop: int, blocks: int) -> float:
     leave = float(option.boundary_s[stop]) if stop < blocks else 0.0
     hand_on = 0.0 if option.end_s is None else float(option.end_s[stop])
     return slowest + entry + leave + hand_on
+
+
+def extra_s(setting: Setting, before: int, after: int, boundary: int) -> float:
+    """What the way between two stages takes longer than their own halves of it."""
+    if setting.routes is None:
+        return 0.0
+    one, other, routes = setting.options[before], setting.options[after], setting.routes
+    way = float(routes.messages[boundary]) * float(routes.latency_s[one.place][other.place])
+    way += float(routes.nbytes[boundary]) * float(routes.byte_s[one.place][other.place])
+    return max(0.0, way - float(one.boundary_s[boundary]) - float(other.boundary_s[boundary]))
 
 
 def stage_sync_s(option: Option, start: int, stop: int) -> float:
@@ -86,8 +100,15 @@ def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
     def allowed(number: int, start: int, stop: int, position: int) -> bool:
         return fits(setting.options[number], start, stop, position, setting, problem.ties)
 
-    def extend(tail: tuple[Choice, ...], left: tuple[int, ...], total: float, slowest: float, sync: float) -> None:
-        step = total + (setting.microbatches - 1) * slowest + sync
+    @cache
+    def between(before: int, after: int, boundary: int) -> float:
+        return extra_s(setting, before, after, boundary)
+
+    def extend(
+        tail: tuple[Choice, ...], left: tuple[int, ...], front_s: float, behind_s: float, slowest: float, sync: float
+    ) -> None:
+        """``front_s`` is what the first stage of the tail takes so far, ``behind_s`` what all others take together."""
+        step = front_s + behind_s + (setting.microbatches - 1) * max(slowest, front_s) + sync
         if incumbent and step >= incumbent[0].step_s:
             return
         stop = tail[0].start if tail else problem.blocks
@@ -101,7 +122,10 @@ def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
                 if min(rest) < 0 or not allowed(number, start, stop, len(tail) + 1):
                     continue
                 time, own_sync = price(number, start, stop)
-                extend((Choice(start, stop, number), *tail), rest, total + time, max(slowest, time), max(sync, own_sync))
+                half = between(number, tail[0].option, stop) / 2 if tail else 0.0
+                done = front_s + half
+                more = (Choice(start, stop, number), *tail)
+                extend(more, rest, time + half, behind_s + done, max(slowest, done), max(sync, own_sync))
 
-    extend((), problem.devices, 0.0, 0.0, 0.0)
+    extend((), problem.devices, 0.0, 0.0, 0.0, 0.0)
     return incumbent[0] if incumbent else None

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from autopart.planner.meshes import Index
-from autopart.planner.price import formula_s, price_option
-from autopart.planner.problem import Choice, Part
+from autopart.planner.price import price_option, with_routes
+from autopart.planner.problem import Choice, Part, step_s
 from autopart.plans import Estimate, Plan, Stage
 from autopart.pricing.costs import StageCosts
 from autopart.pricing.stages import interval, stage_costs
@@ -90,7 +90,7 @@ def formula_step(plan: Plan, index: Index) -> float:
         for stage in plan.stages
     ]
     choices = [Choice(*interval(index.table, stage), option) for option, stage in enumerate(plan.stages)]
-    return formula_s(options, choices, plan.schedule.microbatches)
+    return step_s(with_routes(index, plan.schedule.name, plan.schedule.microbatches, options), choices)
 
 
 def parts_of(stage: Stage, index: Index) -> tuple[Part, ...]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from autopart.planner.bounds import Bound, Path, floor_of, relax
 from autopart.planner.columns import Chain, Columns, make_chain, make_columns
 from autopart.planner.paths import through
-from autopart.planner.problem import Array, Candidate, Choice, Problem, Solution
+from autopart.planner.problem import Array, Candidate, Choice, Problem, Solution, step_s
 
 CANDIDATES = 8
 NEAR = 1.15  # the formula overestimates 1F1B by so much where there are about as many microbatches as stages
@@ -347,26 +347,12 @@ def _placed(chain: Chain, columns: Columns, path: Path) -> tuple[Choice, ...]:
 
 def _offer(search: _Search, setting: int, choices: tuple[Choice, ...]) -> None:
     """Remember a feasible pipeline at its exact price, one for each setting, cuts and devices."""
-    step = _step_s(search.problem, setting, choices)
-    options = search.problem.settings[setting].options
-    key = (setting, tuple((c.start, c.stop, options[c.option].usage) for c in choices))
+    chosen = search.problem.settings[setting]
+    step = step_s(chosen, choices)
+    key = (setting, tuple((c.start, c.stop, chosen.options[c.option].usage) for c in choices))
     if key not in search.found or step < search.found[key].step_s:
         search.found[key] = Candidate(setting, choices, step)
     search.best_s = min(search.best_s, step)
-
-
-def _step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float:
-    """The formula, from the problem's own numbers."""
-    chosen = problem.settings[setting]
-    times, syncs = [], []
-    for c in choices:
-        option = chosen.options[c.option]
-        entry = float(option.boundary_s[c.start]) if c.start > 0 else 0.0
-        leave = float(option.boundary_s[c.stop]) if c.stop < problem.blocks else 0.0
-        inside = float(option.time_s[:, c.start : c.stop].sum(axis=1).max())
-        times.append(inside + entry + leave + option.hand_on_s(c.stop))
-        syncs.append(option.exposed_s(c.start, c.stop))
-    return sum(times) + (chosen.microbatches - 1) * max(times) + max(syncs)
 
 
 def _ranked(search: _Search) -> tuple[Candidate, ...]:

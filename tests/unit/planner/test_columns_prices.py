@@ -11,8 +11,8 @@ from autopart.cluster.cluster import Cluster, Group
 from autopart.planner.decode import build_plan
 from autopart.planner.memory import holds_model
 from autopart.planner.meshes import Index, Mesh, make_index
-from autopart.planner.price import formula_s, price_option, propose
-from autopart.planner.problem import Array, Choice, Part, Tie
+from autopart.planner.price import price_option, propose
+from autopart.planner.problem import Array, Choice, Part, Setting, Tie, step_s
 from autopart.planner.score import parts_of, schedule_bound_s, score
 from autopart.planner.strategies import Pins
 from autopart.plans import ModelRef, Schedule, Settings, Stage
@@ -77,8 +77,8 @@ def test_a_stage_pays_for_its_end_alone(index: Index, mesh: Mesh) -> None:
     option = price_option(mesh, index.cluster, (Part(0, (8,), tensor=2),), recompute=False)
     assert option.end_s == pytest.approx([0.0, 4.0, 2.0, 0.0])
     inside = float(option.time_s[0].sum())
-    assert formula_s([option], [Choice(0, 3, 0)], 1) == pytest.approx(inside + option.exposed_s(0, 3))
-    two = formula_s([option] * 2, [Choice(0, 1, 0), Choice(1, 3, 0)], 1)
+    assert step_s(Setting("1f1b", 1, (option,)), [Choice(0, 3, 0)]) == pytest.approx(inside + option.exposed_s(0, 3))
+    two = step_s(Setting("1f1b", 1, (option,)), [Choice(0, 1, 0), Choice(1, 3, 0)])
     assert two == pytest.approx(inside + 2 * option.boundary_s[1] + 4.0 + max(option.exposed_s(0, 1), option.exposed_s(1, 3)))
 
 
