@@ -91,6 +91,8 @@ def find_runs(problem: Problem, setting: Setting) -> tuple[tuple[int, int], ...]
         for at_boundary in (option.output_bytes, option.end_s):
             if at_boundary is not None:
                 same_boundary &= _equal_neighbours(np.atleast_2d(at_boundary))
+    if setting.routes is not None:
+        same_boundary &= _equal_neighbours(np.array([setting.routes.messages, setting.routes.nbytes]))
     runs: list[tuple[int, int]] = []
     start = 0
     for block in range(1, problem.blocks + 1):
@@ -148,7 +150,7 @@ def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:
     sync = np.array([c[1] for c in costs]).T
     deadline = _round_up_deadlines(np.array([c[2] for c in costs], dtype=np.int64).T, chain)
     fits = (deadline > 0) & (chain.usage <= chain.devices).all(axis=1)
-    fits &= ~_dominated(time, sync, deadline, fits, chain.usage)
+    fits &= ~_dominated(time, sync, deadline, fits, _alike(setting))
     shape, option = np.nonzero(fits)
     columns = Columns(shape, option, time[fits], sync[fits], deadline[fits])
     return columns.take(np.lexsort((columns.option, -columns.deadline, columns.shape)))
@@ -213,12 +215,18 @@ def _round_up_deadlines(deadline: Ints, chain: Chain) -> Ints:
     return possible
 
 
-def _dominated(time: Array, sync: Array, deadline: Ints, fits: NDArray[np.bool_], usage: Ints) -> NDArray[np.bool_]:
-    """[shape, option]: another option of the same devices is nowhere worse there (of equals, the first stays)."""
+def _alike(setting: Setting) -> Ints:
+    """[option] equal numbers for options of the same devices, which pay the same with any neighbour."""
+    kinds: dict[object, int] = {}
+    keys = [(o.usage, (o.place, o.boundary_s.tobytes()) if setting.routes else None) for o in setting.options]
+    return np.array([kinds.setdefault(key, len(kinds)) for key in keys], dtype=np.int64)
+
+
+def _dominated(time: Array, sync: Array, deadline: Ints, fits: NDArray[np.bool_], kind: Ints) -> NDArray[np.bool_]:
+    """[shape, option]: another option of the same kind is nowhere worse there (of equals, the first stays)."""
     dominated = np.zeros(time.shape, dtype=bool)
-    _, group_of = np.unique(usage, axis=0, return_inverse=True)
-    for group in range(int(group_of.max()) + 1):
-        members = np.flatnonzero(group_of.ravel() == group)
+    for group in range(int(kind.max()) + 1):
+        members = np.flatnonzero(kind == group)
         for b in members:
             for a in members:
                 if a == b:

@@ -39,7 +39,8 @@ so that the program's bound is a bound; the pipelines that it finds are priced a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -49,6 +50,7 @@ from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
 from autopart.planner.columns import FOREVER, Chain, Columns, Ints
+from autopart.planner.order import Stages
 from autopart.planner.problem import Array, Problem, Solution
 from autopart.planner.search import Floors, Leaf, branch_and_bound, silent
 
@@ -98,8 +100,9 @@ def solve_leaf(
     slack_s: float,
     effort_s: float,
     time_s: float,
+    forbidden: Sequence[Stages] = (),
 ) -> Leaf:
-    """The best pipeline of these columns whose step is below ``cutoff_s``.
+    """The best pipeline of these columns, other than ``forbidden`` ones in any order, whose step is below ``cutoff_s``.
 
     ``unit_s`` is what one unit of the integer objective is worth; ``slack_s`` the distance from the best at which to stop;
     ``effort_s`` a deterministic limit, ``time_s`` a limit by the clock.
@@ -116,6 +119,7 @@ def solve_leaf(
     ):
         model.add(row)
     floating_deadlines(model, chain, columns, uses)
+    others(model, uses, forbidden)
     slowest, exact_time = levels(model, uses, columns.time_s, floors.time_s, (chain.microbatches - 1) / unit_s)
     longest, exact_sync = levels(model, uses, columns.sync_s, floors.sync_s, 1 / unit_s)
     objective = uses.weighted(np.floor(columns.time_s / unit_s).astype(np.int64)) + slowest + longest
@@ -249,6 +253,16 @@ def floating_deadlines(model: cp_model.CpModel, chain: Chain, columns: Columns, 
             some = model.new_bool_var("")
             model.add(after + uses.count(urgent) <= int(q)).only_enforce_if(some)
             model.add(uses.count(urgent) <= (b - a) * some)
+
+
+def others(model: cp_model.CpModel, uses: _Uses, forbidden: Sequence[Stages]) -> None:
+    """(8) Of each of these choices of stages a column is used less often: what covers the chain too can't use all as often."""
+    for stages in forbidden:
+        less = []
+        for column, count in Counter(column for _, _, column in stages).items():
+            less.append(model.new_bool_var(""))
+            model.add(uses.z[column] <= count - 1).only_enforce_if(less[-1])
+        model.add_bool_or(less)
 
 
 def levels(model: cp_model.CpModel, uses: _Uses, costs: Array, floor: float, weight: float) -> tuple[Expr, bool]:

@@ -214,7 +214,8 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Solution:
     """``candidates`` best first (the first is the incumbent; none: infeasible); every plan of the problem costs at least
-    ``lower_bound_s``. ``proof`` says how it ended: "gap", "time limit", "infeasible", "interrupted".
+    ``lower_bound_s``. ``proof`` says how it ended: "gap", "time limit", "infeasible", "interrupted"; or "rounds", short of the
+    gap, where too many choices of stages differ in little but what neighbours pay.
     """
 
     candidates: tuple[Candidate, ...]

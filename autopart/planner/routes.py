@@ -8,8 +8,8 @@ busiest device. A way takes as long as the slower of its ends,
 for the bytes ``load`` that the fullest node at that end sends or receives, in messages of ``piece`` bytes; where no exception
 makes the path between two groups slower than their uplinks, that is load over the slower uplink. Each column of the
 receiving stage gets all rows. Whether two stages of one group meet inside a node is not known: where stages of n devices fill
-nodes of G, one in G / n boundaries leaves a node, so two stages with n and n' devices pay (n + n') / 2 G of the way outside and the
-rest of the way inside; a stage that fills a node, and another group, are always outside, a group of one node always inside.
+nodes of G, one in G / n boundaries leaves a node, so two stages with n and n' devices pay (n + n') / 2 G of the way outside and
+the rest of the way inside; a stage that fills a node, and another group, are always outside, a group of one node always inside.
 Of stages in several groups the slowest pair of groups that exchange rows counts.
 
 A stage by itself pays half of its end, towards the nearest that a neighbour can be; ``Routes`` has the whole way.
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autopart.cluster.cluster import Cluster, Group
-from autopart.planner.problem import Array, Part, Routes, columns_of
+from autopart.planner.problem import Array, Routes, columns_of
 from autopart.planner.shares import Parts
 from autopart.pricing.table import Cut
 from cost_models.hardware import Link
