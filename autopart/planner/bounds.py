@@ -4,7 +4,8 @@
     s.t. sum_P usage_P,g x_P - e_g <= devices_g   for every group g      (price_g >= 0 is minus its dual)
          sum_P x_P = 1,  x, e >= 0
 
-P ranges over all pipelines of the allowed columns; the dynamic program of ``paths`` finds the one of least reduced cost.
+P ranges over all pipelines of the allowed columns, at what their stages cost and neighbours pay extra at least; the dynamic
+program of ``paths`` or ``neighbours`` finds the one of least reduced cost.
 Its value at any price >= 0, less price * devices, bounds every feasible pipeline from below (Lagrange): no solver's word is
 needed for it.
 """
@@ -18,7 +19,8 @@ import numpy as np
 from ortools.linear_solver import pywraplp
 
 from autopart.planner.columns import Chain, Columns, Ints
-from autopart.planner.paths import Tables, cheapest, priced, tabulate
+from autopart.planner.neighbours import ClassTables, cheapest, least_extra_s, tabulate
+from autopart.planner.paths import Tables, priced
 from autopart.planner.problem import Array
 
 ROUNDS = 200
@@ -42,7 +44,7 @@ class Bound:
     value_s: float
     price: Array
     cost: Array
-    tables: Tables
+    tables: Tables | ClassTables
     paths: tuple[Path, ...]
 
 
@@ -86,7 +88,8 @@ def relax(
             best = Bound(value, price, cost, tables, ())
         if not np.isfinite(value) or best.value_s >= enough_s:
             break
-        path = Path(stages, float(columns.time_s[stages].sum()), chain.usage[columns.option[stages]].sum(axis=0))
+        cost_s = float(columns.time_s[stages].sum()) + least_extra_s(chain, columns, stages)
+        path = Path(stages, cost_s, chain.usage[columns.option[stages]].sum(axis=0))
         found.append(path)
         _add(master, path)
         objective_s, price = _solve(master)

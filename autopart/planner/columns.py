@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from autopart.planner.classes import Neighbours, make_neighbours
 from autopart.planner.problem import Array, Option, Problem, Setting, Tie
 
 Ints = NDArray[np.int64]
@@ -75,6 +76,7 @@ class Chain:
     limit: int
     usage: Ints
     shapes: Shapes
+    neighbours: Neighbours | None = None
 
 
 def find_runs(problem: Problem, setting: Setting) -> tuple[tuple[int, int], ...]:
@@ -140,7 +142,8 @@ def make_chain(problem: Problem, setting: Setting) -> Chain:
     limit = min(problem.blocks, sum(problem.devices), problem.stages or problem.blocks)
     usage = np.array([o.usage for o in setting.options], dtype=np.int64).reshape(len(setting.options), len(problem.devices))
     devices = np.array(problem.devices, dtype=np.int64)
-    return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, usage, shapes)
+    neighbours = make_neighbours(setting)
+    return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, usage, shapes, neighbours)
 
 
 def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:

@@ -12,9 +12,10 @@ Variables
     z_c in Z>=0                stages that use column c (at most one if anchored)
     later_r                    stages that begin in run r or after it
     v_i, w_i in {0, 1}         the slowest stage (the longest synchronisation) reaches level i of the values that occur
+    e_sr in Z>=0               stages of class s right before one of class r (``classes``), which pay p_sr extra at least
 
 Objective
-    min  sum_c t_c z_c + (M - 1) max {t_c : z_c > 0} + max {s_c : z_c > 0}
+    min  sum_c t_c z_c + (M - 1) max {t_c : z_c > 0} + max {s_c : z_c > 0} + sum_sr p_sr e_sr
 
 Constraints
     (1) cover       sum_c b_cr z_c = len_r for every run
@@ -25,11 +26,16 @@ Constraints
     (6) floating deadlines     n(q) > 0 implies after_r + n(q) <= q, where n(q) = sum {z_c : c floats in r, q_c <= q} and
                                after_r = later_{r+1} + sum {z_c : c anchored, begins in r} stages follow the run's floats
     (7) levels      z_c <= bound_c v_i for the level i of t_c; v_{i+1} <= v_i; likewise w
+    (8) others      of the stages of each forbidden pipeline one column at least is used less often
+    (9) pairs       sum_r e_sr = stages of class s but the last, sum_r e_rs = stages of class s but the first,
+                    sum_{s != r} e_sr >= number of classes used - 1
 
 A solution of (1)-(6) is a pipeline: a run holds at most one stage that enters from the left (2), then floats, then at most one
 that leaves, and they fill it (1). An anchored stage that ends in r is followed by just the stages counted by later_r, hence (5).
 A run's floats may be put in any order, since its blocks are identical; by falling deadline from the left is best, and the k-th
 from the right sits at after_r + k, hence (6). Identical blocks thus cost one integer per length, not one binary per interval.
+What neighbours pay beyond p depends on the order, which the program doesn't choose: ``search`` finds the best one (``order``)
+of a choice of stages, forbids that choice (8) and asks again, until the rest cannot be better.
 
 One program over all columns is too large and its linear relaxation too weak, because of the maxima. ``search`` splits the plans
 into boxes by (setting, max t, max s), bounds each by a linear program over whole pipelines (``bounds``), drops the columns that
@@ -122,7 +128,8 @@ def solve_leaf(
     others(model, uses, forbidden)
     slowest, exact_time = levels(model, uses, columns.time_s, floors.time_s, (chain.microbatches - 1) / unit_s)
     longest, exact_sync = levels(model, uses, columns.sync_s, floors.sync_s, 1 / unit_s)
-    objective = uses.weighted(np.floor(columns.time_s / unit_s).astype(np.int64)) + slowest + longest
+    between = pairs(model, chain, columns, uses, unit_s)
+    objective = uses.weighted(np.floor(columns.time_s / unit_s).astype(np.int64)) + slowest + longest + between
     base_s = (chain.microbatches - 1) * floors.time_s + floors.sync_s
     if np.isfinite(cutoff_s):
         model.add(objective <= int((cutoff_s - base_s) / unit_s) + 1)
@@ -281,6 +288,29 @@ def levels(model: cp_model.CpModel, uses: _Uses, costs: Array, floor: float, wei
         model.add(uses.z[c] <= int(uses.most[c]) * reached[level[c]])
     rises = np.floor(weight * np.diff(kept, prepend=floor)).astype(np.int64)
     return cp_model.LinearExpr.weighted_sum(reached, [int(rise) for rise in rises]), exact
+
+
+def pairs(model: cp_model.CpModel, chain: Chain, columns: Columns, uses: _Uses, unit_s: float) -> Expr:
+    """(9) What neighbours pay extra at least, by classes: every stage but the last has one behind it, every one but the first
+    one before, and k classes meet at least k - 1 times.
+    """
+    if chain.neighbours is None:
+        return cp_model.LinearExpr.sum([])
+    of_column, least_s = chain.neighbours.of[columns.option], chain.neighbours.least_s[1:-1].min(axis=0)
+    present = [int(s) for s in np.unique(of_column)]
+    pair = {(s, r): model.new_int_var(0, chain.limit, "") for s in present for r in present}
+    first, last = chain.shapes.start[columns.shape] == 0, chain.shapes.stop[columns.shape] == chain.blocks
+    for s in present:
+        model.add(cp_model.LinearExpr.sum([pair[s, r] for r in present]) == uses.count((of_column == s) & ~last))
+        model.add(cp_model.LinearExpr.sum([pair[r, s] for r in present]) == uses.count((of_column == s) & ~first))
+    some = [model.new_bool_var("") for _ in present]
+    for s, used in zip(present, some, strict=True):
+        model.add(uses.count(of_column == s) <= chain.limit * used)
+        model.add(uses.count(of_column == s) >= used)
+    apart = [number for (s, r), number in pair.items() if s != r]
+    model.add(cp_model.LinearExpr.sum(apart) >= cp_model.LinearExpr.sum(some) - 1)
+    weights = [int(least_s[s, r] / unit_s) for s, r in pair]
+    return cp_model.LinearExpr.weighted_sum(list(pair.values()), weights)
 
 
 def in_order(chain: Chain, columns: Columns, used: Ints) -> tuple[tuple[int, int, int], ...]:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from autopart.planner.bounds import Bound, Path, floor_of, relax
 from autopart.planner.columns import Chain, Columns, make_chain, make_columns
+from autopart.planner.neighbours import through
 from autopart.planner.order import Stages, best_order
-from autopart.planner.paths import through
 from autopart.planner.problem import Array, Candidate, Choice, Problem, Solution, extras_s, step_s
 
 CANDIDATES = 8
@@ -203,7 +203,8 @@ def _make_root(search: _Search, index: int) -> Box | None:
     columns = make_columns(search.problem, setting, chain)
     if not len(columns):
         return None
-    ceiling_s = 2 * ((chain.limit + chain.microbatches - 1) * float(columns.time_s.max()) + float(columns.sync_s.max()))
+    slowest_s = float(columns.time_s.max()) + (float(chain.neighbours.least_s.max()) if chain.neighbours else 0.0)
+    ceiling_s = 2 * ((chain.limit + chain.microbatches - 1) * slowest_s + float(columns.sync_s.max()))
     search.roots[index] = Root(chain, columns, max(ceiling_s, 1e-300))
     return _root_box(index, search.roots[index])
 

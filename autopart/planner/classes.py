@@ -1,0 +1,78 @@
+"""What neighbouring stages pay extra at least, by classes of options.
+
+Extras belong to pairs of options, of which there are too many. Options at one place form a class, or where there are many places
+those with devices in the same groups; the least extra between two classes at a boundary is a bound for all their pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autopart.planner.problem import Array, Option, Routes, Setting
+
+CLASSES = 8
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """``of[o]`` is an option's class; ``least_s[b, s, r]`` what a stage of class s and the next, of class r, pay extra at least
+    for the boundary b between them.
+    """
+
+    of: Ints
+    least_s: Array
+
+    @property
+    def count(self) -> int:
+        return int(self.least_s.shape[1])
+
+
+def make_neighbours(setting: Setting) -> Neighbours | None:
+    """None where there is nothing to say."""
+    if setting.routes is None or not setting.options:
+        return None
+    places = np.array([option.place for option in setting.options], dtype=np.int64)
+    used, first, number = np.unique(places, return_index=True, return_inverse=True)
+    of_place = _classes([setting.options[i] for i in first])
+    half = np.zeros((len(used), len(setting.routes.nbytes)))
+    np.maximum.at(half, number, [option.boundary_s for option in setting.options])
+    least_s = _least_extras(setting.routes, used, half, of_place)
+    return Neighbours(of_place[number], least_s) if least_s.any() else None
+
+
+def _classes(options: Sequence[Option]) -> Ints:
+    """Of options at different places: each by itself, or sets of groups, or groups and the rest; the finest that are few."""
+    groups = [tuple(sorted({part.group for part in option.parts})) for option in options]
+    single = [each if len(each) == 1 else () for each in groups]
+    finest: tuple[Sequence[Hashable], ...] = (range(len(options)), groups, single)
+    for keys in finest:
+        found: dict[Hashable, int] = {}
+        numbers = [found.setdefault(key, len(found)) for key in keys]
+        if len(found) <= CLASSES:
+            return np.array(numbers, dtype=np.int64)
+    return np.zeros(len(options), dtype=np.int64)
+
+
+def _least_extras(routes: Routes, used: Ints, half: Array, of_place: Ints) -> Array:
+    """[n + 1, classes, classes] over the places ``used``, whose stages pay at most ``half`` [places, n + 1] by themselves."""
+    classes = int(of_place.max()) + 1
+    order = np.argsort(of_place, kind="stable")
+    starts = np.searchsorted(of_place[order], np.arange(classes))
+    between = np.ix_(used[order], used[order])
+    found = np.zeros((len(routes.nbytes), classes, classes))
+    known: dict[tuple[bytes, float, float], Array] = {}
+    for boundary in range(1, len(routes.nbytes) - 1):
+        own, messages, nbytes = half[order, boundary], float(routes.messages[boundary]), float(routes.nbytes[boundary])
+        key = (own.tobytes(), messages, nbytes)
+        if key not in known:
+            ways = messages * routes.latency_s[between] + nbytes * routes.byte_s[between]
+            extra = np.maximum(0.0, ways - own[:, None] - own[None, :])
+            known[key] = np.minimum.reduceat(np.minimum.reduceat(extra, starts, axis=0), starts, axis=1)
+        found[boundary] = known[key]
+    return found
