@@ -10,7 +10,7 @@ makes the path between two groups slower than their uplinks, that is load over t
 receiving stage gets all rows. Whether two stages of one group meet inside a node is not known: where stages of n devices fill
 nodes of G, one in G / n boundaries leaves a node, so two stages with n and n' devices pay (n + n') / 2 G of the way outside and
 the rest of the way inside; a stage that fills a node, and another group, are always outside, a group of one node always inside.
-Of stages in several groups the slowest pair of groups that exchange rows counts.
+Of stages in several groups the slowest pair of groups that exchange rows counts, or the uplink that is busy the longest.
 
 A stage by itself pays half of its end, towards the nearest that a neighbour can be; ``Routes`` has the whole way.
 """
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,24 +101,33 @@ def _inside_row_s(group: Group, rows: Array) -> Array:
 
 def _outside_row_s(group: Group, path: Link, load: Array, piece: Array) -> Array:
     """Seconds for every byte of a row: the group's uplink has ``load`` rows to carry in messages of ``piece``."""
-    byte_s = 1 / path.bandwidth_bytes_per_s
-    uplink_s = min(1 / group.network.bandwidth_bytes_per_s, byte_s)
-    found: Array = np.maximum(load - piece, 0.0) * uplink_s + np.minimum(piece, load) * byte_s
+    found: Array = (
+        np.maximum(load - piece, 0.0) * _uplink_byte_s(group, path) + np.minimum(piece, load) / path.bandwidth_bytes_per_s
+    )
     return found
+
+
+def _uplink_byte_s(group: Group, path: Link) -> float:
+    """How long a byte on a path keeps the group's uplink busy."""
+    return 1 / max(group.network.bandwidth_bytes_per_s, path.bandwidth_bytes_per_s)
 
 
 def make_routes(places: Sequence[Parts], cluster: Cluster, cut: Cut, samples: int) -> Routes:
     """Between all of these places; ``cut`` is of a whole microbatch of so many samples."""
     ends = [ends_of(parts, cluster) for parts in places]
     columns = np.array([float(columns_of(parts)) for parts in places])
-    shape = len(places), len(places)
-    latency_s, row_s = np.zeros(shape), np.zeros(shape)
-    by_group = {group: _Ends.of(ends, group) for group in range(len(cluster.groups))}
-    for a, before in by_group.items():
-        for b, after in by_group.items():
-            one, other = (np.ix_(before.where, after.where)), _between(before, after, columns, cluster, a, b)
-            latency_s[one] = np.maximum(latency_s[one], other[0])
-            row_s[one] = np.maximum(row_s[one], other[1])
+    groups = range(len(cluster.groups))
+    by_group = [_Ends.of(ends, group) for group in groups]
+    latency_s, row_s = np.zeros((2, len(places), len(places)))
+    sent_s, received_s = np.zeros((2, len(groups), len(places), len(places)))
+    for a, b in product(groups, groups):
+        between = np.ix_(by_group[a].where, by_group[b].where)
+        way = _between(by_group[a], by_group[b], columns, cluster, a, b)
+        latency_s[between] = np.maximum(latency_s[between], way.latency_s)
+        row_s[between] = np.maximum(row_s[between], way.row_s)
+        sent_s[a][between] += way.sent_s
+        received_s[b][between] += way.received_s
+    row_s = np.maximum(row_s, np.maximum(sent_s.max(axis=0), received_s.max(axis=0)))
     messages, nbytes = _moved(cut)
     return Routes(latency_s, row_s / samples, messages, nbytes)
 
@@ -136,8 +146,20 @@ class _Ends:
         return _Ends(np.array([place for place, _ in found], dtype=np.int64), np.array(rows, dtype=np.float64).reshape(-1, 7))
 
 
-def _between(before: _Ends, after: _Ends, columns: Array, cluster: Cluster, a: int, b: int) -> tuple[Array, Array]:
-    """[before, after] latency, and seconds for every byte of a row, from group a to group b; 0 where they exchange nothing."""
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """[before, after] latency, and seconds for every byte of a row: of the way itself, and how long it keeps the uplink of the
+    sender's and of the receiver's fullest node busy.
+    """
+
+    latency_s: Array
+    row_s: Array
+    sent_s: Array
+    received_s: Array
+
+
+def _between(before: _Ends, after: _Ends, columns: Array, cluster: Cluster, a: int, b: int) -> _Way:
+    """From group a to group b; 0 where two places exchange nothing there."""
     first, stop, left, right, node, device, devices = (column[:, None] for column in before.values.T)
     first_b, stop_b, left_b, right_b, node_b, device_b, devices_b = (column[None, :] for column in after.values.T)
     rows = np.maximum(np.minimum(stop, stop_b) - np.maximum(first, first_b), 0.0)
@@ -149,14 +171,21 @@ def _between(before: _Ends, after: _Ends, columns: Array, cluster: Cluster, a: i
         _outside_row_s(other, link, np.minimum(rows, node_b) * arriving, piece),
     )
     latency_s = np.full_like(row_s, link.latency_s)
+    leaves = np.ones_like(row_s)
     if a == b:
         readers = np.maximum(1.0, columns[after.where][None, :] / columns[before.where][:, None])
         inside_s = _inside_row_s(one, np.maximum(np.minimum(device, rows) * readers, np.minimum(device_b, rows)))
         leaves = _leaving(one, devices, devices_b)
         row_s = leaves * row_s + (1 - leaves) * inside_s
         latency_s = leaves * latency_s + (1 - leaves) * one.interconnect.latency_s
-    nothing = rows * arriving <= 1e-9
-    return np.where(nothing, 0.0, latency_s), np.where(nothing, 0.0, row_s)
+    some = rows * arriving > 1e-9
+    outside = np.where(some, leaves * rows * arriving, 0.0)
+    return _Way(
+        latency_s=np.where(some, latency_s, 0.0),
+        row_s=np.where(some, row_s, 0.0),
+        sent_s=outside * node / (stop - first) * _uplink_byte_s(one, link),
+        received_s=outside * node_b / (stop_b - first_b) * _uplink_byte_s(other, link),
+    )
 
 
 def _leaving(group: Group, devices: Array, others: Array) -> Array:
