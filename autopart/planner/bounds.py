@@ -4,7 +4,7 @@
     s.t. sum_P usage_P,g x_P - e_g <= devices_g   for every group g      (price_g >= 0 is minus its dual)
          sum_P x_P = 1,  x, e >= 0
 
-P ranges over all pipelines of the allowed columns, at what their stages cost and neighbours pay extra at least; the dynamic
+P ranges over all pipelines of the allowed columns, at what their columns cost and neighbours pay beside at least; the dynamic
 program of ``paths`` or ``neighbours`` finds the one of least reduced cost.
 Its value at any price >= 0, less price * devices, bounds every feasible pipeline from below (Lagrange): no solver's word is
 needed for it.
@@ -19,7 +19,7 @@ import numpy as np
 from ortools.linear_solver import pywraplp
 
 from autopart.planner.columns import Chain, Columns, Ints
-from autopart.planner.neighbours import ClassTables, cheapest, least_extra_s, tabulate
+from autopart.planner.neighbours import ClassTables, cheapest, pairs_s, tabulate
 from autopart.planner.paths import Tables, priced
 from autopart.planner.problem import Array
 
@@ -88,7 +88,7 @@ def relax(
             best = Bound(value, price, cost, tables, ())
         if not np.isfinite(value) or best.value_s >= enough_s:
             break
-        cost_s = float(columns.time_s[stages].sum()) + least_extra_s(chain, columns, stages)
+        cost_s = float(columns.time_s[stages].sum()) + pairs_s(chain, columns, stages)
         path = Path(stages, cost_s, chain.usage[columns.option[stages]].sum(axis=0))
         found.append(path)
         _add(master, path)

@@ -41,7 +41,7 @@ class Shapes:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Stages that are allowed, sorted by shape and falling deadline.
+    """Stages that are allowed, sorted by shape and falling deadline. ``time_s`` has what a stage pays whoever its neighbours are.
 
     ``deadline``: the largest position, counted from the end of the pipeline from 1, at which the stage's activations fit.
     """
@@ -142,7 +142,7 @@ def make_chain(problem: Problem, setting: Setting) -> Chain:
     limit = min(problem.blocks, sum(problem.devices), problem.stages or problem.blocks)
     usage = np.array([o.usage for o in setting.options], dtype=np.int64).reshape(len(setting.options), len(problem.devices))
     devices = np.array(problem.devices, dtype=np.int64)
-    neighbours = make_neighbours(setting)
+    neighbours = make_neighbours(setting, devices)
     return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, usage, shapes, neighbours)
 
 
@@ -150,6 +150,9 @@ def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:
     """All columns of a setting that fit somewhere, less those that another one of the same devices dominates."""
     costs = [_column_costs(option, problem.ties, setting, chain.shapes) for option in setting.options]
     time = np.array([c[0] for c in costs]).T
+    if chain.neighbours is not None:
+        own = chain.neighbours.of
+        time = time + chain.neighbours.start_s[chain.shapes.start][:, own] + chain.neighbours.stop_s[chain.shapes.stop][:, own]
     sync = np.array([c[1] for c in costs]).T
     deadline = _round_up_deadlines(np.array([c[2] for c in costs], dtype=np.int64).T, chain)
     fits = (deadline > 0) & (chain.usage <= chain.devices).all(axis=1)

@@ -25,7 +25,8 @@ Constraints
     (5) anchored deadlines     later_r + (L - q + 1) sum {z_c : c anchored, ends in r, q_c <= q} <= L
     (6) floating deadlines     n(q) > 0 implies after_r + n(q) <= q, where n(q) = sum {z_c : c floats in r, q_c <= q} and
                                after_r = later_{r+1} + sum {z_c : c anchored, begins in r} stages follow the run's floats
-    (7) levels      z_c <= bound_c v_i for the level i of t_c; v_{i+1} <= v_i; likewise w
+    (7) levels      z_c <= bound_c v_i for the level i of t_c; v_{i+1} <= v_i; likewise w, and e_sr with the least that one of two
+                    such neighbours takes
     (8) others      of the stages of each forbidden pipeline one column at least is used less often
     (9) pairs       sum_r e_sr = stages of class s but the last, sum_r e_rs = stages of class s but the first,
                     sum_{s != r} e_sr >= number of classes used - 1
@@ -55,6 +56,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
+from autopart.planner.classes import Neighbours
 from autopart.planner.columns import FOREVER, Chain, Columns, Ints
 from autopart.planner.order import Stages
 from autopart.planner.problem import Array, Problem, Solution
@@ -81,11 +83,20 @@ def solve(
 
 
 @dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Numbers of neighbours by their classes; what such a pair pays at least, and what one of the two takes at least."""
+
+    count: list[cp_model.IntVar]
+    cost_s: Array
+    slowest_s: Array
+
+
+@dataclass(frozen=True, eq=False)
 class _Uses:
     """Variables of a leaf: ``z[c]``, ``most[c]`` its upper bound, ``later[r]``."""
 
     z: list[cp_model.IntVar]
-    most: Ints
+    most: list[int]
     later: list[cp_model.IntVar]
 
     def count(self, where: NDArray[np.bool_]) -> Expr:
@@ -126,9 +137,14 @@ def solve_leaf(
         model.add(row)
     floating_deadlines(model, chain, columns, uses)
     others(model, uses, forbidden)
-    slowest, exact_time = levels(model, uses, columns.time_s, floors.time_s, (chain.microbatches - 1) / unit_s)
-    longest, exact_sync = levels(model, uses, columns.sync_s, floors.sync_s, 1 / unit_s)
-    between = pairs(model, chain, columns, uses, unit_s)
+    near = pairs(model, chain, columns, uses)
+    times = np.concatenate((columns.time_s, near.slowest_s))
+    steady = (chain.microbatches - 1) / unit_s
+    slowest, exact_time = levels(
+        model, uses.z + near.count, [*uses.most, *[chain.limit] * len(near.count)], times, floors.time_s, steady
+    )
+    longest, exact_sync = levels(model, uses.z, uses.most, columns.sync_s, floors.sync_s, 1 / unit_s)
+    between = cp_model.LinearExpr.weighted_sum(near.count, [int(cost) for cost in near.cost_s / unit_s])
     objective = uses.weighted(np.floor(columns.time_s / unit_s).astype(np.int64)) + slowest + longest + between
     base_s = (chain.microbatches - 1) * floors.time_s + floors.sync_s
     if np.isfinite(cutoff_s):
@@ -182,7 +198,7 @@ def _make_uses(model: cp_model.CpModel, chain: Chain, columns: Columns) -> _Uses
     most = np.where(floating, np.minimum(np.minimum(capacity // length, by_devices), chain.limit), 1)
     z = [model.new_int_var(0, int(m), "") for m in most]
     later = [model.new_int_var(0, chain.limit, "") for _ in range(len(shapes.runs) + 1)]
-    return _Uses(z, most, later)
+    return _Uses(z, [int(m) for m in most], later)
 
 
 def cover(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
@@ -272,7 +288,9 @@ def others(model: cp_model.CpModel, uses: _Uses, forbidden: Sequence[Stages]) ->
         model.add_bool_or(less)
 
 
-def levels(model: cp_model.CpModel, uses: _Uses, costs: Array, floor: float, weight: float) -> tuple[Expr, bool]:
+def levels(
+    model: cp_model.CpModel, uses: Sequence[cp_model.IntVar], most: Sequence[int], costs: Array, floor: float, weight: float
+) -> tuple[Expr, bool]:
     """(7) ``weight`` times what the largest used cost exceeds ``floor`` by, and whether that is exact.
 
     Of more than ``LEVELS`` values some are left out; a cost between two is charged the lower one: still a bound.
@@ -284,33 +302,40 @@ def levels(model: cp_model.CpModel, uses: _Uses, costs: Array, floor: float, wei
     for lower, higher in pairwise(reached):
         model.add_implication(higher, lower)
     level = np.searchsorted(kept, costs, side="right") - 1
-    for c in np.flatnonzero((costs > floor) & (level >= 0)):
-        model.add(uses.z[c] <= int(uses.most[c]) * reached[level[c]])
+    for c in np.flatnonzero((costs > floor) & (level >= 0)).tolist():
+        model.add(uses[c] <= most[c] * reached[level[c]])
     rises = np.floor(weight * np.diff(kept, prepend=floor)).astype(np.int64)
     return cp_model.LinearExpr.weighted_sum(reached, [int(rise) for rise in rises]), exact
 
 
-def pairs(model: cp_model.CpModel, chain: Chain, columns: Columns, uses: _Uses, unit_s: float) -> Expr:
-    """(9) What neighbours pay extra at least, by classes: every stage but the last has one behind it, every one but the first
-    one before, and k classes meet at least k - 1 times.
-    """
+def pairs(model: cp_model.CpModel, chain: Chain, columns: Columns, uses: _Uses) -> _Pairs:
+    """(9) Every stage but the last has one behind it, every one but the first one before; k classes meet k - 1 times at least."""
     if chain.neighbours is None:
-        return cp_model.LinearExpr.sum([])
-    of_column, least_s = chain.neighbours.of[columns.option], chain.neighbours.least_s[1:-1].min(axis=0)
+        return _Pairs([], np.zeros(0), np.zeros(0))
+    near, of_column = chain.neighbours, chain.neighbours.of[columns.option]
     present = [int(s) for s in np.unique(of_column)]
-    pair = {(s, r): model.new_int_var(0, chain.limit, "") for s in present for r in present}
+    pair_s = near.pair_s[1:-1].min(axis=0)
+    pair = {(s, r): model.new_int_var(0, chain.limit, "") for s in present for r in present if np.isfinite(pair_s[s, r])}
     first, last = chain.shapes.start[columns.shape] == 0, chain.shapes.stop[columns.shape] == chain.blocks
-    for s in present:
-        model.add(cp_model.LinearExpr.sum([pair[s, r] for r in present]) == uses.count((of_column == s) & ~last))
-        model.add(cp_model.LinearExpr.sum([pair[r, s] for r in present]) == uses.count((of_column == s) & ~first))
     some = [model.new_bool_var("") for _ in present]
     for s, used in zip(present, some, strict=True):
-        model.add(uses.count(of_column == s) <= chain.limit * used)
-        model.add(uses.count(of_column == s) >= used)
+        mine = of_column == s
+        model.add(cp_model.LinearExpr.sum([pair[s, r] for r in present if (s, r) in pair]) == uses.count(mine & ~last))
+        model.add(cp_model.LinearExpr.sum([pair[r, s] for r in present if (r, s) in pair]) == uses.count(mine & ~first))
+        model.add(uses.count(mine) <= chain.limit * used)
+        model.add(uses.count(mine) >= used)
     apart = [number for (s, r), number in pair.items() if s != r]
     model.add(cp_model.LinearExpr.sum(apart) >= cp_model.LinearExpr.sum(some) - 1)
-    weights = [int(least_s[s, r] / unit_s) for s, r in pair]
-    return cp_model.LinearExpr.weighted_sum(list(pair.values()), weights)
+    fastest_s = {s: float(columns.time_s[of_column == s].min()) for s in present}
+    slowest_s = [_slowest_s(near, s, r, fastest_s[s], fastest_s[r]) for s, r in pair]
+    return _Pairs(list(pair.values()), np.array([pair_s[s, r] for s, r in pair]), np.array(slowest_s))
+
+
+def _slowest_s(near: Neighbours, s: int, r: int, before_s: float, after_s: float) -> float:
+    """What one of two neighbours takes at least, whose columns take so much at least."""
+    own_s = (near.start_s[1:-1, r] - near.stop_s[1:-1, s]) / 2
+    half_s = near.pair_s[1:-1, s, r] / 2
+    return float(np.maximum(before_s + half_s + own_s, after_s + half_s - own_s).min())
 
 
 def in_order(chain: Chain, columns: Columns, used: Ints) -> tuple[tuple[int, int, int], ...]:

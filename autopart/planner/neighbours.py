@@ -54,13 +54,13 @@ def through(chain: Chain, columns: Columns, cost: Array, tables: Tables | ClassT
     return _through(chain, columns, cost, tables, chain.neighbours)
 
 
-def least_extra_s(chain: Chain, columns: Columns, stages: Ints) -> float:
-    """What the neighbours among these columns, in chain order, pay extra at least."""
+def pairs_s(chain: Chain, columns: Columns, stages: Ints) -> float:
+    """What the neighbours among these columns, in chain order, pay at least beside what each column costs."""
     if chain.neighbours is None:
         return 0.0
     stops = np.cumsum((chain.shapes.stop - chain.shapes.start)[columns.shape[stages]])
     classes = chain.neighbours.of[columns.option[stages]]
-    return float(chain.neighbours.least_s[stops[:-1], classes[:-1], classes[1:]].sum())
+    return float(chain.neighbours.pair_s[stops[:-1], classes[:-1], classes[1:]].sum())
 
 
 def _tabulate(chain: Chain, columns: Columns, cost: Array, neighbours: Neighbours) -> ClassTables:
@@ -72,7 +72,7 @@ def _tabulate(chain: Chain, columns: Columns, cost: Array, neighbours: Neighbour
     exact = levels.count if levels.pinned else levels.count - 1
     for p in range(1, exact + 1):
         suffix[p, :-1] = (stage[:, min(p, levels.deadlines) - 1] + rest[p - 1].T[:, None, :]).min(axis=2).T
-        rest[p] = (neighbours.least_s + suffix[p][:, None, :]).min(axis=2)
+        rest[p] = (neighbours.pair_s + suffix[p][:, None, :]).min(axis=2)
     if not levels.pinned:
         _fill_last_level(stage[:, -1], suffix, rest, neighbours)
     return ClassTables(levels, stage, suffix, rest)
@@ -83,7 +83,7 @@ def _fill_last_level(stage: Array, suffix: Array, rest: Array, neighbours: Neigh
     rest[-1] = rest[-2]
     for i in range(stage.shape[1] - 1, -1, -1):
         suffix[-1, i] = (stage[:, i, i + 1 :] + rest[-1, i + 1 :].T).min(axis=1)
-        rest[-1, i] = np.minimum(rest[-1, i], (neighbours.least_s[i] + suffix[-1, i]).min(axis=1))
+        rest[-1, i] = np.minimum(rest[-1, i], (neighbours.pair_s[i] + suffix[-1, i]).min(axis=1))
 
 
 def _stage_costs(chain: Chain, columns: Columns, cost: Array, levels: int, allowed: NDArray[np.bool_]) -> Array:
@@ -113,7 +113,7 @@ def _cheapest(chain: Chain, columns: Columns, cost: Array, tables: ClassTables, 
         path.append(_cheapest_column(columns, cost, int(chain.shapes.of[i, j]), level, levels.deadlines, neighbours.of == s))
         i = j
         if i < chain.blocks:
-            after = neighbours.least_s[j, s] + suffix[[p - 1, p] if repeats else [p - 1], j]
+            after = neighbours.pair_s[j, s] + suffix[[p - 1, p] if repeats else [p - 1], j]
             step, s = (int(each) for each in np.unravel_index(np.argmin(after), after.shape))
             p = p - 1 + step
     return total, np.array(path, dtype=np.int64)
@@ -144,14 +144,14 @@ def _prefix_costs(chain: Chain, tables: ClassTables, neighbours: Neighbours) -> 
     """[p, i, s]: cheapest way to cut [0, i) when the stage that starts at i is of class s and at position p (the last row: p or
     later), with what it pays extra with the one before.
     """
-    levels, stage, least_s = tables.levels, tables.stage, neighbours.least_s
+    levels, stage, pair_s = tables.levels, tables.stage, neighbours.pair_s
     prefix = np.full((levels.count + 1, chain.blocks + 1, neighbours.count), np.inf)
     prefix[levels.count if levels.pinned else slice(1, None), 0] = 0.0
     if not levels.pinned:
         for j in range(1, chain.blocks + 1):
             arrived = (prefix[levels.count, :j].T + stage[:, -1, :j, j]).min(axis=1)
-            prefix[levels.count, j] = (arrived[:, None] + least_s[j]).min(axis=0)
+            prefix[levels.count, j] = (arrived[:, None] + pair_s[j]).min(axis=0)
     for p in range(levels.count - 1, 0, -1):
         arrived = (prefix[p + 1, :-1].T[:, :, None] + stage[:, min(p + 1, levels.deadlines) - 1]).min(axis=1)
-        prefix[p] = np.minimum(prefix[p], (arrived.T[:, :, None] + least_s).min(axis=1))
+        prefix[p] = np.minimum(prefix[p], (arrived.T[:, :, None] + pair_s).min(axis=1))
     return prefix

@@ -113,7 +113,7 @@ def _with(setting: Setting, chain: Chain, columns: Columns, state: _State, last:
     return _State(
         state.extra_s + between_s,
         max(state.slowest_s, state.last_s + between_s / 2),
-        float(columns.time_s[column]) + between_s / 2,
+        setting.options[columns.option[column]].stage_s(start, stop) + between_s / 2,
         (*state.stages, (start, stop, column)),
     )
 

@@ -203,7 +203,7 @@ def _make_root(search: _Search, index: int) -> Box | None:
     columns = make_columns(search.problem, setting, chain)
     if not len(columns):
         return None
-    slowest_s = float(columns.time_s.max()) + (float(chain.neighbours.least_s.max()) if chain.neighbours else 0.0)
+    slowest_s = float(columns.time_s.max()) + (chain.neighbours.most_s if chain.neighbours else 0.0)
     ceiling_s = 2 * ((chain.limit + chain.microbatches - 1) * slowest_s + float(columns.sync_s.max()))
     search.roots[index] = Root(chain, columns, max(ceiling_s, 1e-300))
     return _root_box(index, search.roots[index])
