@@ -54,7 +54,7 @@ def make_neighbours(setting: Setting, devices: Ints) -> Neighbours | None:
     of_place = _classes(at_place)
     half = np.zeros((len(used), len(setting.routes.nbytes)))
     np.maximum.at(half, number, [option.boundary_s for option in setting.options])
-    usage = np.array([option.usage for option in at_place], dtype=np.int64)
+    usage = np.array([[*option.usage, *option.slots] for option in at_place], dtype=np.int64)
     together: NDArray[np.bool_] = np.all(usage[:, None] + usage[None, :] <= devices, axis=2)
     least_s = _least_extras(setting.routes, used, half, of_place, together)
     possible = np.isfinite(least_s)

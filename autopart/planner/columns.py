@@ -67,7 +67,9 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """What all columns of a setting share. ``usage[o, g]`` devices; ``limit`` the most stages that a pipeline can have."""
+    """What all columns of a setting share. ``devices`` of each group, and slots beside; ``usage[o, g]`` what an option takes of
+    them; ``limit`` the most stages that a pipeline can have.
+    """
 
     blocks: int
     devices: Ints
@@ -140,8 +142,8 @@ def find_shapes(blocks: int, runs: tuple[tuple[int, int], ...]) -> Shapes:
 def make_chain(problem: Problem, setting: Setting) -> Chain:
     shapes = find_shapes(problem.blocks, find_runs(problem, setting))
     limit = min(problem.blocks, sum(problem.devices), problem.stages or problem.blocks)
-    usage = np.array([o.usage for o in setting.options], dtype=np.int64).reshape(len(setting.options), len(problem.devices))
-    devices = np.array(problem.devices, dtype=np.int64)
+    devices = np.array([*problem.devices, *problem.slots], dtype=np.int64)
+    usage = np.array([[*o.usage, *o.slots] for o in setting.options], dtype=np.int64).reshape(len(setting.options), len(devices))
     neighbours = make_neighbours(setting, devices)
     return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, usage, shapes, neighbours)
 

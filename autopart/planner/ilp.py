@@ -2,7 +2,7 @@
 
 Sets
     blocks 0..n-1 in chain order, cut into runs r of len_r identical blocks (``columns.find_runs``)
-    groups g of devices_g devices
+    groups g of devices_g devices; slots in nodes (``packing``) are limits of the same sort
     columns c: a shape under an option, with t_c seconds per microbatch, s_c seconds of synchronisation once a step, u_cg
         devices, deadline q_c (the largest position from the end, last stage 1, at which its activations fit), and
         b_cr blocks in run r. A column *floats* inside one run, or is *anchored* to one interval across runs.
@@ -218,7 +218,7 @@ def crossing(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
 
 
 def devices(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
-    """(3) No group is asked for more devices than it has."""
+    """(3) No group is asked for more devices, or slots in its nodes, than it has."""
     usage = chain.usage[columns.option]
     return [uses.weighted(usage[:, g]) <= int(limit) for g, limit in enumerate(chain.devices)]
 

@@ -24,9 +24,9 @@ def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float
     starts = [choice.start for choice in choices] + [problem.blocks]
     if ends != starts or any(c.start >= c.stop for c in choices) or problem.stages not in (None, len(choices)):
         return None
-    for group, devices in enumerate(problem.devices):
-        if sum(chosen.options[c.option].usage[group] for c in choices) > devices:
-            return None
+    used = [taken(chosen.options[c.option]) for c in choices]
+    if any(sum(each) > have for each, have in zip(zip(*used, strict=True), (*problem.devices, *problem.slots), strict=True)):
+        return None
     for behind, c in enumerate(reversed(choices)):
         if not fits(chosen.options[c.option], c.start, c.stop, behind + 1, chosen, problem.ties):
             return None
@@ -46,6 +46,11 @@ def stage_time_s(option: Option, start: int, stop: int, blocks: int) -> float:
     leave = float(option.boundary_s[stop]) if stop < blocks else 0.0
     hand_on = 0.0 if option.end_s is None else float(option.end_s[stop])
     return slowest + entry + leave + hand_on
+
+
+def taken(option: Option) -> tuple[int, ...]:
+    """Devices of each group, and slots in nodes."""
+    return (*option.usage, *option.slots)
 
 
 def extra_s(setting: Setting, before: int, after: int, boundary: int) -> float:
@@ -118,7 +123,7 @@ def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
             return
         for start in range(stop):
             for number, option in enumerate(setting.options):
-                rest = tuple(have - use for have, use in zip(left, option.usage, strict=True))
+                rest = tuple(have - use for have, use in zip(left, taken(option), strict=True))
                 if min(rest) < 0 or not allowed(number, start, stop, len(tail) + 1):
                     continue
                 time, own_sync = price(number, start, stop)
@@ -127,5 +132,5 @@ def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
                 more = (Choice(start, stop, number), *tail)
                 extend(more, rest, time + half, behind_s + done, max(slowest, done), max(sync, own_sync))
 
-    extend((), problem.devices, 0.0, 0.0, 0.0, 0.0)
+    extend((), (*problem.devices, *problem.slots), 0.0, 0.0, 0.0, 0.0)
     return incumbent[0] if incumbent else None

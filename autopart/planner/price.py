@@ -29,6 +29,7 @@ import numpy as np
 from autopart.cluster.cluster import Cluster, Group
 from autopart.planner.memory import holds_model, part_memory, price_ties, sharers, tied_bytes, updated
 from autopart.planner.meshes import Index, Mesh
+from autopart.planner.packing import slots, slots_of
 from autopart.planner.problem import Array, Option, Overlap, Part, Problem, Setting, columns_of, replicas_of
 from autopart.planner.routes import half_s, make_routes
 from autopart.planner.shares import Parts, Pool
@@ -49,6 +50,7 @@ def price(index: Index, sketches: Iterable[SettingSketch], stages: int | None = 
         settings=tuple(_setting(index, sketch) for sketch in settings),
         ties=price_ties(index.table),
         stages=stages,
+        slots=slots(index.cluster),
     )
 
 
@@ -131,6 +133,7 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
         parts=parts,
         recompute=recompute,
         usage=_usage(cluster, parts),
+        slots=slots_of(parts, cluster),
         time_s=np.repeat(time, 2, axis=0),
         boundary_s=half_s(parts, cluster, mesh.table.cut(samples), samples),
         sync_s=sync_s,
@@ -148,12 +151,8 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
 
 
 def _usage(cluster: Cluster, parts: Parts) -> tuple[int, ...]:
-    """Devices by group. Of a node that a replica's columns don't divide, a replica uses up its part of the remainder too."""
-    usage = [0] * len(cluster.groups)
-    for part in parts:
-        node_size = cluster.groups[part.group].devices_per_node
-        usage[part.group] += len(part.samples) * max(part.tensor, node_size // max(1, node_size // part.tensor))
-    return tuple(usage)
+    """Devices by group."""
+    return tuple(sum(part.devices for part in parts if part.group == group) for group in range(len(cluster.groups)))
 
 
 def _time(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, recompute: bool, level: int) -> Array:
@@ -190,11 +189,13 @@ def _ends(mesh: Mesh, cluster: Cluster, parts: Parts, share_s: float) -> Array |
 def _topologies(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts) -> tuple[Topology, Topology]:
     """Of the replicas of a part's column while all columns do the same, and of all ranks: in the order of ``sharers``."""
     if part.weights:
-        column = counted_topology(cluster, {part.group: len(part.samples)}, part.tensor)
-        return side_by_side(column, part.tensor), counted_topology(cluster, {each.group: each.devices for each in parts})
-    replicas = {each.group: len(each.samples) for each in parts}
-    column = side_by_side(counted_topology(cluster, replicas, mesh.tensor), mesh.tensor)
-    return column, counted_topology(cluster, replicas, mesh.tensor, columns=mesh.tensor)
+        column = counted_topology(cluster, {part.group: len(part.samples)}, part.tensor, spread={part.group: part.nodes})
+        spread = {each.group: tuple(n * each.tensor for n in each.nodes) for each in parts}
+        every = counted_topology(cluster, {each.group: each.devices for each in parts}, spread=spread)
+        return side_by_side(column, part.tensor), every
+    replicas, spread = {each.group: len(each.samples) for each in parts}, {each.group: each.nodes for each in parts}
+    column = side_by_side(counted_topology(cluster, replicas, mesh.tensor, spread=spread), mesh.tensor)
+    return column, counted_topology(cluster, replicas, mesh.tensor, columns=mesh.tensor, spread=spread)
 
 
 def _zero_s(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, level: int) -> Array:

@@ -23,13 +23,15 @@ class Part:
     microbatch for the i-th replica.
 
     Parts with ``weights`` are *joined*: the columns of one replica are spread over all of them, ``tensor`` of them are here, by
-    these weights. Each then has all the replicas and all the samples.
+    these weights. Each then has all the replicas and all the samples. ``nodes`` has the replicas on each node, most first, where
+    these are not as few nodes as hold them.
     """
 
     group: int
     samples: tuple[int, ...]
     tensor: int = 1
     weights: tuple[int, ...] = ()
+    nodes: tuple[int, ...] = ()
 
     @property
     def devices(self) -> int:
@@ -86,6 +88,7 @@ class Option:
     overlap: Overlap | None = None  # None: nothing of sync_s is hidden
     end_s: Array | None = None  # [n + 1] a stage [i, j) pays [j] more: whole values of its columns, what it makes for itself
     tied_bytes: tuple[float, ...] | None = None  # what holding both ends of a tie saves here, by tie; None: as the ties say
+    slots: tuple[int, ...] = ()  # taken of each kind that the problem has, for nodes that devices must share (``packing``)
     place: int = 0  # where its devices are, by number: a row of ``Routes``
     zero: int = 0
     layouts: Mapping[str, str] = field(default_factory=dict)
@@ -168,6 +171,7 @@ class Problem:
     settings: tuple[Setting, ...]
     ties: tuple[Tie, ...] = ()
     stages: int | None = None  # pinned number of stages
+    slots: tuple[int, ...] = ()  # beside devices, another limit of the same sort
 
     @property
     def blocks(self) -> int:

@@ -49,7 +49,8 @@ def ends_of(parts: Parts, cluster: Cluster) -> dict[int, End]:
     found: dict[int, End] = {}
     row = column = 0
     for part in parts:
-        own, of_a_node = sum(part.samples), max(1, cluster.groups[part.group].devices_per_node // part.tensor)
+        own = sum(part.samples)
+        of_a_node = part.nodes[0] if part.nodes else max(1, cluster.groups[part.group].devices_per_node // part.tensor)
         rows, columns = (row, row + own), (0.0, 1.0)
         if part.weights:
             rows, columns = (0, own), (column / columns_of(parts), (column + part.tensor) / columns_of(parts))

@@ -12,20 +12,25 @@ from cost_models.hardware import UNUSED_LINK, Link
 Counts = Mapping[int, int]  # devices by group
 
 
-def counted_topology(cluster: Cluster, counts: Counts, tensor: int = 1, *, columns: int = 1) -> Topology:
+def counted_topology(
+    cluster: Cluster, counts: Counts, tensor: int = 1, *, columns: int = 1, spread: Mapping[int, tuple[int, ...]] | None = None
+) -> Topology:
     """The topology of replicas, ``tensor`` devices each, packed as closely as their groups' nodes allow; ``counts`` has replicas.
 
-    ``columns`` of each replica's devices take part: one, or all for what is summed over all of them.
+    ``columns`` of each replica's devices take part: one, or all for what is summed over all of them. ``spread`` has the replicas
+    on each node, most first, of groups where they are not packed so closely.
     """
     per_node: list[int] = []
     inside: list[Link] = []
+    spills: set[int] = set()
     for index, replicas in counts.items():
         group = cluster.groups[index]
         most, taking = _of_a_node(group, tensor), min(columns, group.devices_per_node)
         full, rest = divmod(replicas, most)
-        per_node += [most * taking] * full + [rest * taking] * (rest > 0)
-        inside += [group.interconnect] * (min(replicas, most) * taking > 1)
-    spills = {index for index, replicas in counts.items() if replicas > _of_a_node(cluster.groups[index], tensor)}
+        own = (spread or {}).get(index) or (most,) * full + (rest,) * (rest > 0)
+        per_node += [on_node * taking for on_node in own]
+        inside += [group.interconnect] * (max(own) * taking > 1)
+        spills |= {index} if len(own) > 1 else set()
     across = [cluster.network(a, b) for a in counts for b in counts if a < b or (a == b and a in spills)]
     return Topology(tuple(per_node), slowest(inside) if inside else UNUSED_LINK, slowest(across) if across else UNUSED_LINK)
 

@@ -11,6 +11,7 @@ from autopart.cluster.cluster import Cluster, Group
 from autopart.planner.decode import build_plan
 from autopart.planner.memory import holds_model
 from autopart.planner.meshes import Index, Mesh, make_index
+from autopart.planner.packing import slots
 from autopart.planner.price import price_option, propose
 from autopart.planner.problem import Array, Choice, Part, Setting, Tie, step_s
 from autopart.planner.score import parts_of, schedule_bound_s, score
@@ -101,10 +102,11 @@ def test_columns_that_sum_at_once_share_the_uplink(index: Index) -> None:
     assert tensor_topology(index.cluster, 0, 6) == Topology((4, 2), INSIDE, ACROSS)
 
 
-def test_replicas_that_leave_a_remainder_of_a_node_use_it_up(mesh: Mesh) -> None:
-    odd = price_option(mesh, nodes(1, 3), (Part(0, (8,), tensor=2),), recompute=False)
-    assert odd.usage == (3,)
-    assert price_option(mesh, nodes(1, 5), (Part(0, (8,), tensor=2),), recompute=False).usage == (2,)
+def test_replicas_use_their_devices_and_slots_of_their_nodes(mesh: Mesh) -> None:
+    """Two nodes of 3 have a slot of two each; nodes of a power of two, and a single node, have as many as their devices make."""
+    odd = price_option(mesh, nodes(2, 3), (Part(0, (4, 4), tensor=2),), recompute=False)
+    assert (odd.usage, odd.slots, slots(nodes(2, 3))) == ((4,), (2, 0), (2, 2))
+    assert slots(nodes(2, 4)) == slots(nodes(1, 3)) == ()
 
 
 STATE = {0: 16, 1: 8 + 8 / 4, 2: 4 + 12 / 4, 3: 16 / 4}
