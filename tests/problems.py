@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from autopart.cluster.cluster import Cluster, Group
+from autopart.planner.packing import slots, slots_of
 from autopart.planner.problem import Array, Option, Overlap, Part, Problem, Routes, Setting, Tie
+from tests.programs import DEVICE, FREE
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,23 @@ def random_problem(rng: random.Random, *, routes: bool | None = None) -> Problem
     devices = tuple(rng.choices(range(1, 5), k=rng.randint(1, 3)))
     while sum(devices) > 6:
         devices = tuple(max(1, d - 1) for d in devices)
+    nodes = cluster_with_nodes(rng) if rng.random() < 0.2 else None
+    devices = (nodes.groups[0].devices,) if nodes else devices
     settings = [_random_setting(rng, kinds, devices) for _ in range(rng.randint(1, 3))]
     ties = _random_ties(rng, len(kinds))
     settings = [replace(s, options=tuple(_split(rng, o, ties) for o in s.options)) for s in settings]
     if routes or (routes is None and rng.random() < 0.5):
         settings = [with_routes(rng, setting) for setting in settings]
-    return Problem(kinds, devices, tuple(settings), ties, rng.choice([None, None, None, None, rng.randint(1, 4)]))
+    if nodes:
+        settings = [replace(s, options=tuple(replace(o, slots=slots_of(o.parts, nodes)) for o in s.options)) for s in settings]
+    stages = rng.choice([None, None, None, None, rng.randint(1, 4)])
+    return Problem(kinds, devices, tuple(settings), ties, stages, slots(nodes) if nodes else ())
+
+
+def cluster_with_nodes(rng: random.Random) -> Cluster:
+    """Nodes of sizes that meshes of a power of two don't fill."""
+    count, size = rng.choice(((2, 3), (3, 3), (2, 5)))
+    return Cluster("", "", (Group("n", count, DEVICE, size, FREE, FREE),))
 
 
 def _random_kinds(rng: random.Random) -> tuple[int, ...]:
@@ -85,11 +99,12 @@ def _random_setting(rng: random.Random, kinds: tuple[int, ...], devices: tuple[i
 
 
 def _random_parts(rng: random.Random, devices: tuple[int, ...]) -> tuple[Part, ...]:
-    """One group or two, uneven shares, replicas of one device or of two."""
+    """One group or two, uneven shares, replicas of one device or of two; where there is one group alone, up to four."""
     mixed = len(devices) > 1 and rng.random() < 0.3
     groups = sorted(rng.sample(range(len(devices)), 2 if mixed else 1))
     tensor = 2 if min(devices[group] for group in groups) >= 2 and rng.random() < 0.3 else 1
-    counts = [rng.randint(1, max(1, min(2, devices[group] // tensor))) for group in groups]
+    most = 2 if len(devices) > 1 else 4 // tensor
+    counts = [rng.randint(1, max(1, min(most, devices[group] // tensor))) for group in groups]
     return tuple(
         Part(group, tuple(rng.randint(1, 3) for _ in range(count)), tensor) for group, count in zip(groups, counts, strict=True)
     )

@@ -224,9 +224,9 @@ def _round_up_deadlines(deadline: Ints, chain: Chain) -> Ints:
 
 
 def _alike(setting: Setting) -> Ints:
-    """[option] equal numbers for options of the same devices, which pay the same with any neighbour."""
+    """[option] equal numbers for options of the same devices and slots, which pay the same with any neighbour."""
     kinds: dict[object, int] = {}
-    keys = [(o.usage, (o.place, o.boundary_s.tobytes()) if setting.routes else None) for o in setting.options]
+    keys = [(o.usage, o.slots, (o.place, o.boundary_s.tobytes()) if setting.routes else None) for o in setting.options]
     return np.array([kinds.setdefault(key, len(kinds)) for key in keys], dtype=np.int64)
 
 
