@@ -44,7 +44,9 @@ def random_problem(rng: random.Random, *, routes: bool | None = None) -> Problem
     devices = (nodes.groups[0].devices,) if nodes else devices
     settings = [_random_setting(rng, kinds, devices) for _ in range(rng.randint(1, 3))]
     ties = _random_ties(rng, len(kinds))
-    settings = [replace(s, options=tuple(_split(rng, o, ties) for o in s.options)) for s in settings]
+    if rng.random() < 0.3:
+        alike = rng.random() < 0.5
+        settings = [replace(s, options=tuple(_split(rng, o, ties, alike) for o in s.options)) for s in settings]
     if routes or (routes is None and rng.random() < 0.5):
         settings = [with_routes(rng, setting) for setting in settings]
     if nodes:
@@ -90,7 +92,7 @@ def _random_setting(rng: random.Random, kinds: tuple[int, ...], devices: tuple[i
         cut = [cut[0]] * len(cut)
     machines = Machines(
         devices,
-        tuple(rng.randint(60, 160) for _ in devices),
+        tuple(rng.randint(45, 120) for _ in devices),
         tuple(rng.uniform(0.5, 2.0) for _ in devices),
         (0.0, *cut[1:-1], 0.0),
     )
@@ -140,14 +142,13 @@ def _random_option(rng: random.Random, kinds: tuple[int, ...], machines: Machine
     )
 
 
-def _split(rng: random.Random, option: Option, ties: tuple[Tie, ...]) -> Option:
+def _split(rng: random.Random, option: Option, ties: tuple[Tie, ...], alike: bool) -> Option:
     """Sometimes, what several columns cost: something at the end of a stage; ties that save less than elsewhere."""
-    if rng.random() < 0.7:
+    if rng.random() < 0.5:
         return option
     ends = [rng.uniform(0.0, 1.0) for _ in option.boundary_s]
-    same = rng.random() < 0.6
     saved = tuple(tie.static_bytes * rng.uniform(0, 1) for tie in ties)
-    return replace(option, end_s=np.array([ends[0]] * len(ends) if same else ends), tied_bytes=saved)
+    return replace(option, end_s=np.array([ends[0]] * len(ends) if alike else ends), tied_bytes=saved)
 
 
 def with_routes(rng: random.Random, setting: Setting) -> Setting:

@@ -106,7 +106,7 @@ def test_the_instances_are_worth_solving(
     least = {
         "order matters": 0.1,
         "several stages": 0.4,
-        "runs": 0.3,
+        "runs": 0.2,
         "extras": 0.1,
         "idle devices": 0.3,
         "slots": 0.1,
