@@ -1,4 +1,4 @@
-"""What the formula says a boundary takes is what the simulator's messages take, where counts of devices tell where the ends are."""
+"""What the formula says a boundary takes is what the simulator's messages take, where counts of devices tell where ends are."""
 
 from __future__ import annotations
 
