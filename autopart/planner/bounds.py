@@ -6,7 +6,8 @@
 
 Budgets have a row each like the groups, and what they add to the objective is in cost_P.
 
-P ranges over all pipelines of the allowed columns; the dynamic program of ``paths`` finds the one of least reduced cost.
+P ranges over all pipelines of the allowed columns, at what their columns cost and neighbours pay beside at least; the dynamic
+program of ``paths`` or ``neighbours`` finds the one of least reduced cost.
 Its value at any price >= 0, less price * devices, bounds every feasible pipeline from below (Lagrange): no solver's word is
 needed for it.
 """
@@ -20,7 +21,8 @@ import numpy as np
 from ortools.linear_solver import pywraplp
 
 from autopart.planner.columns import Chain, Columns, Ints
-from autopart.planner.paths import Tables, cheapest, priced, tabulate
+from autopart.planner.neighbours import ClassTables, cheapest, pairs_s, tabulate
+from autopart.planner.paths import Tables, priced
 from autopart.planner.problem import Array
 
 ROUNDS = 200
@@ -44,7 +46,7 @@ class Bound:
     value_s: float
     price: Array
     cost: Array
-    tables: Tables
+    tables: Tables | ClassTables
     paths: tuple[Path, ...]
 
 
@@ -88,7 +90,8 @@ def relax(
             best = Bound(value, price, cost, tables, ())
         if not np.isfinite(value) or best.value_s >= enough_s:
             break
-        path = Path(stages, float(columns.cost_s[stages].sum()), chain.usage[columns.option[stages]].sum(axis=0))
+        cost_s = float(columns.cost_s[stages].sum()) + pairs_s(chain, columns, stages)
+        path = Path(stages, cost_s, chain.usage[columns.option[stages]].sum(axis=0))
         found.append(path)
         _add(master, path)
         objective_s, price = _solve(master)

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from autopart.planner.classes import Neighbours, make_neighbours
 from autopart.planner.problem import Array, Option, Problem, Setting, Tie
 
 Ints = NDArray[np.int64]
@@ -40,7 +41,7 @@ class Shapes:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Stages that are allowed, sorted by shape and falling deadline.
+    """Stages that are allowed, sorted by shape and falling deadline. ``time_s`` has what a stage pays whoever its neighbours are.
 
     ``cost_s`` is what a stage adds to the objective's sum: its time, and the surcharge of what it takes of budgets.
     ``deadline``: the largest position, counted from the end of the pipeline from 1, at which the stage's activations fit.
@@ -69,8 +70,8 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """What all columns of a setting share. ``usage[o, g]`` devices of ``devices[g]``, and behind the groups what is taken of each
-    budget, of its limit; ``limit`` the most stages that a pipeline can have.
+    """What all columns of a setting share. ``devices`` of each group, slots in nodes and units of budgets; ``usage[o, g]`` what
+    an option takes of them; ``limit`` the most stages that a pipeline can have.
     """
 
     blocks: int
@@ -80,6 +81,7 @@ class Chain:
     limit: int
     usage: Ints
     shapes: Shapes
+    neighbours: Neighbours | None = None
 
 
 def find_runs(problem: Problem, setting: Setting) -> tuple[tuple[int, int], ...]:
@@ -96,6 +98,8 @@ def find_runs(problem: Problem, setting: Setting) -> tuple[tuple[int, int], ...]
         for at_boundary in (option.output_bytes, option.end_s):
             if at_boundary is not None:
                 same_boundary &= _equal_neighbours(np.atleast_2d(at_boundary))
+    if setting.routes is not None:
+        same_boundary &= _equal_neighbours(np.array([setting.routes.messages, setting.routes.nbytes]))
     runs: list[tuple[int, int]] = []
     start = 0
     for block in range(1, problem.blocks + 1):
@@ -141,21 +145,25 @@ def find_shapes(blocks: int, runs: tuple[tuple[int, int], ...]) -> Shapes:
 def make_chain(problem: Problem, setting: Setting) -> Chain:
     shapes = find_shapes(problem.blocks, find_runs(problem, setting))
     limit = min(problem.blocks, sum(problem.devices), problem.stages or problem.blocks)
-    limits = [*problem.devices, *(budget.limit for budget in problem.budgets)]
-    taken = [[*o.usage, *(budget.taken(o) for budget in problem.budgets)] for o in setting.options]
+    limits = [*problem.devices, *problem.slots, *(budget.limit for budget in problem.budgets)]
+    taken = [[*o.usage, *o.slots, *(budget.taken(o) for budget in problem.budgets)] for o in setting.options]
     usage = np.array(taken, dtype=np.int64).reshape(len(setting.options), len(limits))
     devices = np.array(limits, dtype=np.int64)
-    return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, usage, shapes)
+    neighbours = make_neighbours(setting, devices)
+    return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, usage, shapes, neighbours)
 
 
 def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:
     """All columns of a setting that fit somewhere, less those that another one of the same devices dominates."""
     costs = [_column_costs(option, problem.ties, setting, chain.shapes) for option in setting.options]
     time = np.array([c[0] for c in costs]).T
+    if chain.neighbours is not None:
+        own = chain.neighbours.of
+        time = time + chain.neighbours.start_s[chain.shapes.start][:, own] + chain.neighbours.stop_s[chain.shapes.stop][:, own]
     sync = np.array([c[1] for c in costs]).T
     deadline = _round_up_deadlines(np.array([c[2] for c in costs], dtype=np.int64).T, chain)
     fits = (deadline > 0) & (chain.usage <= chain.devices).all(axis=1)
-    fits &= ~_dominated(time, sync, deadline, fits, chain.usage)
+    fits &= ~_dominated(time, sync, deadline, fits, _alike(setting))
     shape, option = np.nonzero(fits)
     surcharge = chain.usage @ np.array([0.0] * len(problem.devices) + [budget.unit_s for budget in problem.budgets])
     columns = Columns(shape, option, time[fits], sync[fits], deadline[fits], time[fits] + surcharge[option])
@@ -221,12 +229,18 @@ def _round_up_deadlines(deadline: Ints, chain: Chain) -> Ints:
     return possible
 
 
-def _dominated(time: Array, sync: Array, deadline: Ints, fits: NDArray[np.bool_], usage: Ints) -> NDArray[np.bool_]:
-    """[shape, option]: another option of the same devices is nowhere worse there (of equals, the first stays)."""
+def _alike(setting: Setting) -> Ints:
+    """[option] equal numbers for options of the same devices and slots, which pay the same with any neighbour."""
+    kinds: dict[object, int] = {}
+    keys = [(o.usage, o.slots, (o.place, o.boundary_s.tobytes()) if setting.routes else None) for o in setting.options]
+    return np.array([kinds.setdefault(key, len(kinds)) for key in keys], dtype=np.int64)
+
+
+def _dominated(time: Array, sync: Array, deadline: Ints, fits: NDArray[np.bool_], kind: Ints) -> NDArray[np.bool_]:
+    """[shape, option]: another option of the same kind is nowhere worse there (of equals, the first stays)."""
     dominated = np.zeros(time.shape, dtype=bool)
-    _, group_of = np.unique(usage, axis=0, return_inverse=True)
-    for group in range(int(group_of.max()) + 1):
-        members = np.flatnonzero(group_of.ravel() == group)
+    for group in range(int(kind.max()) + 1):
+        members = np.flatnonzero(kind == group)
         for b in members:
             for a in members:
                 if a == b:

@@ -2,11 +2,11 @@
 
 The solver counts devices by group; here they become ranks. Replicas of a stage share a node wherever they fit into one,
 because the option was priced so, and stages that follow each other share nodes where there is a choice. Parts are placed in
-decreasing size, whole nodes first, then each where it leaves the least room: for sizes that are powers of two in
-nodes of a power of two this never splits a part that could have stayed together. A replica of several devices never leaves its
-node: where that order leaves no node for one, the largest replicas are placed first. There are candidates for which even that
-fails, of tensor degrees that do not divide each other: those stand for no plan. What a replica of joined parts has in one group
-is placed as a replica of so many devices.
+decreasing size, whole nodes first, then each where it leaves the least room. A replica of several devices never leaves its
+node: where that order leaves no node for one, the largest replicas are placed first, and where what must be in a node
+(``packing``) is not, it goes first, by decreasing size. There are candidates for which even that fails, of tensor degrees that
+are no powers of two: those stand for no plan. What a replica of joined parts has in one group is placed as a replica of so many
+devices.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster
 from autopart.planner.meshes import Index, own_layouts
+from autopart.planner.packing import units
 from autopart.planner.problem import Candidate, Option, Part, Problem, columns_of, replicas_of
 from autopart.plans import ClusterRef, NodeRef, Plan, Schedule, Stage
 
@@ -119,6 +120,11 @@ class _Packing:
         at = self.taken.setdefault(stage, {})
         at[node] = at.get(node, 0) + devices
 
+    def keeps(self, stage: int, part: Part, node_size: int) -> bool:
+        """Whether what must be in a node is: as many nodes have as much of it."""
+        here = sorted(self.taken[stage].values(), reverse=True)
+        return all(unit <= most for unit, most in zip(units(part, node_size), here, strict=False) if unit > part.tensor)
+
     def distance(self, stage: int, node: int) -> int:
         """To the nearest stage on the node, along the chain; large for an empty node."""
         return min((abs(stage - other) for other, nodes in self.taken.items() if node in nodes), default=1 << 30)
@@ -126,34 +132,66 @@ class _Packing:
 
 def _place_group(wanted: Mapping[int, Part], nodes: Mapping[int, Sequence[int]]) -> dict[int, tuple[int, ...]] | None:
     """Ranks by stage within one group of equal nodes."""
+    node_size = max(len(ranks) for ranks in nodes.values())
     by_size = sorted(wanted, key=lambda stage: (-wanted[stage].devices, stage))
-    for order in (by_size, sorted(by_size, key=lambda stage: -wanted[stage].tensor)):
+    by_tensor = sorted(by_size, key=lambda stage: -wanted[stage].tensor)
+    spread: _Packing | None = None
+    for pieces in (_by_stage(wanted, by_size, node_size), _by_stage(wanted, by_tensor, node_size), _by_unit(wanted, node_size)):
         packing = _Packing({node: len(ranks) for node, ranks in nodes.items()})
-        node_size = max(len(ranks) for ranks in nodes.values())
-        if all(_pack(packing, stage, wanted[stage], node_size) for stage in order):
-            return _ranks(packing, nodes)
-    return None
+        if all(_put(packing, piece) for piece in pieces):
+            if all(packing.keeps(stage, part, node_size) for stage, part in wanted.items()):
+                return _ranks(packing, nodes)
+            spread = spread or packing
+    return _ranks(spread, nodes) if spread else None
 
 
-def _pack(packing: _Packing, stage: int, part: Part, node_size: int) -> bool:
-    """Whole nodes, then the node that fits the rest best, else the freest ones; False where a replica finds no node."""
-    tensor, left = part.tensor, len(part.samples)
-    assert part.devices <= sum(packing.free.values()), f"stage {stage} wants more devices than are left"
-    most = node_size // tensor
-    while most and left >= most and node_size in packing.free.values():
-        packing.take(stage, min(node for node, free in packing.free.items() if free == node_size), most * tensor)
-        left -= most
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """``replicas`` of ``tensor`` devices each; all in one node, or if they may be ``apart`` in as few as there is room for."""
+
+    stage: int
+    replicas: int
+    tensor: int
+    apart: bool = False
+
+
+def _by_stage(wanted: Mapping[int, Part], order: Sequence[int], node_size: int) -> list[_Piece]:
+    """Whole nodes of a stage, then its rest."""
+    found: list[_Piece] = []
+    for stage in order:
+        part = wanted[stage]
+        full, rest = divmod(len(part.samples), max(1, node_size // part.tensor))
+        found += [_Piece(stage, node_size // part.tensor, part.tensor)] * full
+        found += [_Piece(stage, rest, part.tensor, apart=True)] * (rest > 0)
+    return found
+
+
+def _by_unit(wanted: Mapping[int, Part], node_size: int) -> list[_Piece]:
+    """What must be in a node, of all stages, by decreasing size."""
+    found: list[_Piece] = []
+    for stage, part in wanted.items():
+        together = [unit // part.tensor for unit in units(part, node_size) if unit > part.tensor]
+        found += [_Piece(stage, replicas, part.tensor) for replicas in together]
+        left = len(part.samples) - sum(together)
+        found += [_Piece(stage, left, part.tensor, apart=True)] * (left > 0)
+    return sorted(found, key=lambda piece: (-(piece.tensor if piece.apart else piece.replicas * piece.tensor), piece.stage))
+
+
+def _put(packing: _Packing, piece: _Piece) -> bool:
+    """On the node that it fits best, else on the freest ones; False where a replica finds no node."""
+    left = piece.replicas
     while left:
-        fits = [node for node, free in packing.free.items() if free >= left * tensor]
+        fits = [node for node, free in packing.free.items() if free >= left * piece.tensor]
         if fits:
-            packing.take(stage, min(fits, key=lambda n: (packing.free[n], packing.distance(stage, n), n)), left * tensor)
+            best = min(fits, key=lambda n: (packing.free[n], packing.distance(piece.stage, n), n))
+            packing.take(piece.stage, best, left * piece.tensor)
             return True
-        freest = min(packing.free, key=lambda n: (-packing.free[n], packing.distance(stage, n), n))
-        replicas = packing.free[freest] // tensor
-        if not replicas:
+        freest = min(packing.free, key=lambda n: (-packing.free[n], packing.distance(piece.stage, n), n))
+        replicas = packing.free[freest] // piece.tensor
+        if not (replicas and piece.apart):
             return False
         left -= replicas
-        packing.take(stage, freest, replicas * tensor)
+        packing.take(piece.stage, freest, replicas * piece.tensor)
     return True
 
 

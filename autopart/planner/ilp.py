@@ -2,7 +2,7 @@
 
 Sets
     blocks 0..n-1 in chain order, cut into runs r of len_r identical blocks (``columns.find_runs``)
-    groups g of devices_g devices; a budget counts as one more group, its units as devices
+    groups g of devices_g devices; slots in nodes (``packing``) and units of budgets are limits of the same sort
     columns c: a shape under an option, with t_c seconds per microbatch, p_c = t_c + the surcharge of what it takes of budgets,
         s_c seconds of synchronisation once a step, u_cg devices, deadline q_c (the largest position from the end, last stage 1,
         at which its activations fit), and b_cr blocks in run r. A column *floats* inside one run, or is *anchored* to one
@@ -13,9 +13,10 @@ Variables
     z_c in Z>=0                stages that use column c (at most one if anchored)
     later_r                    stages that begin in run r or after it
     v_i, w_i in {0, 1}         the slowest stage (the longest synchronisation) reaches level i of the values that occur
+    e_sr in Z>=0               stages of class s right before one of class r (``classes``), which pay p_sr extra at least
 
 Objective
-    min  sum_c p_c z_c + (M - 1) max {t_c : z_c > 0} + max {s_c : z_c > 0}
+    min  sum_c p_c z_c + (M - 1) max {t_c : z_c > 0} + max {s_c : z_c > 0} + sum_sr p_sr e_sr
 
 Constraints
     (1) cover       sum_c b_cr z_c = len_r for every run
@@ -25,12 +26,18 @@ Constraints
     (5) anchored deadlines     later_r + (L - q + 1) sum {z_c : c anchored, ends in r, q_c <= q} <= L
     (6) floating deadlines     n(q) > 0 implies after_r + n(q) <= q, where n(q) = sum {z_c : c floats in r, q_c <= q} and
                                after_r = later_{r+1} + sum {z_c : c anchored, begins in r} stages follow the run's floats
-    (7) levels      z_c <= bound_c v_i for the level i of t_c; v_{i+1} <= v_i; likewise w
+    (7) levels      z_c <= bound_c v_i for the level i of t_c; v_{i+1} <= v_i; likewise w, and e_sr with the least that one of two
+                    such neighbours takes
+    (8) others      of the stages of each forbidden pipeline one column at least is used less often
+    (9) pairs       sum_r e_sr = stages of class s but the last, sum_r e_rs = stages of class s but the first,
+                    sum_{s != r} e_sr >= number of classes used - 1
 
 A solution of (1)-(6) is a pipeline: a run holds at most one stage that enters from the left (2), then floats, then at most one
 that leaves, and they fill it (1). An anchored stage that ends in r is followed by just the stages counted by later_r, hence (5).
 A run's floats may be put in any order, since its blocks are identical; by falling deadline from the left is best, and the k-th
 from the right sits at after_r + k, hence (6). Identical blocks thus cost one integer per length, not one binary per interval.
+What neighbours pay beyond p depends on the order, which the program doesn't choose: ``search`` finds the best one (``order``)
+of a choice of stages, forbids that choice (8) and asks again, until the rest cannot be better.
 
 One program over all columns is too large and its linear relaxation too weak, because of the maxima. ``search`` splits the plans
 into boxes by (setting, max t, max s), bounds each by a linear program over whole pipelines (``bounds``), drops the columns that
@@ -40,6 +47,7 @@ so that the program's bound is a bound; the pipelines that it finds are priced a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,7 +57,9 @@ import numpy as np
 from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
+from autopart.planner.classes import Neighbours
 from autopart.planner.columns import FOREVER, Chain, Columns, Ints
+from autopart.planner.order import Stages
 from autopart.planner.problem import Array, Candidate, Problem, Solution
 from autopart.planner.search import Floors, Leaf, branch_and_bound, silent
 
@@ -91,11 +101,20 @@ def solve(
 
 
 @dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Numbers of neighbours by their classes; what such a pair pays at least, and what one of the two takes at least."""
+
+    count: list[cp_model.IntVar]
+    cost_s: Array
+    slowest_s: Array
+
+
+@dataclass(frozen=True, eq=False)
 class _Uses:
     """Variables of a leaf: ``z[c]``, ``most[c]`` its upper bound, ``later[r]``."""
 
     z: list[cp_model.IntVar]
-    most: Ints
+    most: list[int]
     later: list[cp_model.IntVar]
 
     def count(self, where: NDArray[np.bool_]) -> Expr:
@@ -116,8 +135,9 @@ def solve_leaf(
     slack_s: float,
     effort_s: float,
     time_s: float,
+    forbidden: Sequence[Stages] = (),
 ) -> Leaf:
-    """The best pipeline of these columns whose step is below ``cutoff_s``.
+    """The best pipeline of these columns, other than ``forbidden`` ones in any order, whose step is below ``cutoff_s``.
 
     ``unit_s`` is what one unit of the integer objective is worth; ``slack_s`` the distance from the best at which to stop;
     ``effort_s`` a deterministic limit, ``time_s`` a limit by the clock.
@@ -134,9 +154,16 @@ def solve_leaf(
     ):
         model.add(row)
     floating_deadlines(model, chain, columns, uses)
-    slowest, exact_time = levels(model, uses, columns.time_s, floors.time_s, (chain.microbatches - 1) / unit_s)
-    longest, exact_sync = levels(model, uses, columns.sync_s, floors.sync_s, 1 / unit_s)
-    objective = uses.weighted(np.floor(columns.cost_s / unit_s).astype(np.int64)) + slowest + longest
+    others(model, uses, forbidden)
+    near = pairs(model, chain, columns, uses)
+    times = np.concatenate((columns.time_s, near.slowest_s))
+    steady = (chain.microbatches - 1) / unit_s
+    slowest, exact_time = levels(
+        model, uses.z + near.count, [*uses.most, *[chain.limit] * len(near.count)], times, floors.time_s, steady
+    )
+    longest, exact_sync = levels(model, uses.z, uses.most, columns.sync_s, floors.sync_s, 1 / unit_s)
+    between = cp_model.LinearExpr.weighted_sum(near.count, [int(cost) for cost in near.cost_s / unit_s])
+    objective = uses.weighted(np.floor(columns.cost_s / unit_s).astype(np.int64)) + slowest + longest + between
     base_s = (chain.microbatches - 1) * floors.time_s + floors.sync_s
     if np.isfinite(cutoff_s):
         model.add(objective <= int((cutoff_s - base_s) / unit_s) + 1)
@@ -189,7 +216,7 @@ def _make_uses(model: cp_model.CpModel, chain: Chain, columns: Columns) -> _Uses
     most = np.where(floating, np.minimum(np.minimum(capacity // length, by_devices), chain.limit), 1)
     z = [model.new_int_var(0, int(m), "") for m in most]
     later = [model.new_int_var(0, chain.limit, "") for _ in range(len(shapes.runs) + 1)]
-    return _Uses(z, most, later)
+    return _Uses(z, [int(m) for m in most], later)
 
 
 def cover(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
@@ -209,7 +236,7 @@ def crossing(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
 
 
 def devices(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
-    """(3) No group is asked for more devices than it has, and no budget for more than its limit."""
+    """(3) No group is asked for more devices, or slots in its nodes, than it has, and no budget for more than its limit."""
     usage = chain.usage[columns.option]
     return [uses.weighted(usage[:, g]) <= int(limit) for g, limit in enumerate(chain.devices)]
 
@@ -269,7 +296,19 @@ def floating_deadlines(model: cp_model.CpModel, chain: Chain, columns: Columns, 
             model.add(uses.count(urgent) <= (b - a) * some)
 
 
-def levels(model: cp_model.CpModel, uses: _Uses, costs: Array, floor: float, weight: float) -> tuple[Expr, bool]:
+def others(model: cp_model.CpModel, uses: _Uses, forbidden: Sequence[Stages]) -> None:
+    """(8) Of each of these choices of stages a column is used less often: what covers the chain too can't use all as often."""
+    for stages in forbidden:
+        less = []
+        for column, count in Counter(column for _, _, column in stages).items():
+            less.append(model.new_bool_var(""))
+            model.add(uses.z[column] <= count - 1).only_enforce_if(less[-1])
+        model.add_bool_or(less)
+
+
+def levels(
+    model: cp_model.CpModel, uses: Sequence[cp_model.IntVar], most: Sequence[int], costs: Array, floor: float, weight: float
+) -> tuple[Expr, bool]:
     """(7) ``weight`` times what the largest used cost exceeds ``floor`` by, and whether that is exact.
 
     Of more than ``LEVELS`` values some are left out; a cost between two is charged the lower one: still a bound.
@@ -281,10 +320,40 @@ def levels(model: cp_model.CpModel, uses: _Uses, costs: Array, floor: float, wei
     for lower, higher in pairwise(reached):
         model.add_implication(higher, lower)
     level = np.searchsorted(kept, costs, side="right") - 1
-    for c in np.flatnonzero((costs > floor) & (level >= 0)):
-        model.add(uses.z[c] <= int(uses.most[c]) * reached[level[c]])
+    for c in np.flatnonzero((costs > floor) & (level >= 0)).tolist():
+        model.add(uses[c] <= most[c] * reached[level[c]])
     rises = np.floor(weight * np.diff(kept, prepend=floor)).astype(np.int64)
     return cp_model.LinearExpr.weighted_sum(reached, [int(rise) for rise in rises]), exact
+
+
+def pairs(model: cp_model.CpModel, chain: Chain, columns: Columns, uses: _Uses) -> _Pairs:
+    """(9) Every stage but the last has one behind it, every one but the first one before; k classes meet k - 1 times at least."""
+    if chain.neighbours is None:
+        return _Pairs([], np.zeros(0), np.zeros(0))
+    near, of_column = chain.neighbours, chain.neighbours.of[columns.option]
+    present = [int(s) for s in np.unique(of_column)]
+    pair_s = near.pair_s[1:-1].min(axis=0)
+    pair = {(s, r): model.new_int_var(0, chain.limit, "") for s in present for r in present if np.isfinite(pair_s[s, r])}
+    first, last = chain.shapes.start[columns.shape] == 0, chain.shapes.stop[columns.shape] == chain.blocks
+    some = [model.new_bool_var("") for _ in present]
+    for s, used in zip(present, some, strict=True):
+        mine = of_column == s
+        model.add(cp_model.LinearExpr.sum([pair[s, r] for r in present if (s, r) in pair]) == uses.count(mine & ~last))
+        model.add(cp_model.LinearExpr.sum([pair[r, s] for r in present if (r, s) in pair]) == uses.count(mine & ~first))
+        model.add(uses.count(mine) <= chain.limit * used)
+        model.add(uses.count(mine) >= used)
+    apart = [number for (s, r), number in pair.items() if s != r]
+    model.add(cp_model.LinearExpr.sum(apart) >= cp_model.LinearExpr.sum(some) - 1)
+    fastest_s = {s: float(columns.time_s[of_column == s].min()) for s in present}
+    slowest_s = [_slowest_s(near, s, r, fastest_s[s], fastest_s[r]) for s, r in pair]
+    return _Pairs(list(pair.values()), np.array([pair_s[s, r] for s, r in pair]), np.array(slowest_s))
+
+
+def _slowest_s(near: Neighbours, s: int, r: int, before_s: float, after_s: float) -> float:
+    """What one of two neighbours takes at least, whose columns take so much at least."""
+    own_s = (near.start_s[1:-1, r] - near.stop_s[1:-1, s]) / 2
+    half_s = near.pair_s[1:-1, s, r] / 2
+    return float(np.maximum(before_s + half_s + own_s, after_s + half_s - own_s).min())
 
 
 def in_order(chain: Chain, columns: Columns, used: Ints) -> tuple[tuple[int, int, int], ...]:

@@ -52,9 +52,9 @@ def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float
     starts = [choice.start for choice in choices] + [problem.blocks]
     if ends != starts or any(c.start >= c.stop for c in choices) or problem.stages not in (None, len(choices)):
         return None
-    for group, devices in enumerate(problem.devices):
-        if sum(chosen.options[c.option].usage[group] for c in choices) > devices:
-            return None
+    used = [taken(chosen.options[c.option]) for c in choices]
+    if any(sum(each) > have for each, have in zip(zip(*used, strict=True), (*problem.devices, *problem.slots), strict=True)):
+        return None
     working = working_devices(problem, setting, choices)
     if any(_taken(budget.each, working) > budget.limit for budget in problem.budgets):
         return None
@@ -62,6 +62,10 @@ def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float
         if not fits(chosen.options[c.option], c.start, c.stop, behind + 1, chosen, ties):
             return None
     times = [stage_time_s(chosen.options[c.option], c.start, c.stop, problem.blocks) for c in choices]
+    for i in range(1, len(choices)):
+        between = extra_s(chosen, choices[i - 1].option, choices[i].option, choices[i].start)
+        times[i - 1] += between / 2
+        times[i] += between / 2
     syncs = [stage_sync_s(chosen.options[c.option], c.start, c.stop) for c in choices]
     return sum(times) + (chosen.microbatches - 1) * max(times) + max(syncs)
 
@@ -73,6 +77,21 @@ def stage_time_s(option: Option, start: int, stop: int, blocks: int) -> float:
     leave = float(option.boundary_s[stop]) if stop < blocks else 0.0
     hand_on = 0.0 if option.end_s is None else float(option.end_s[stop])
     return slowest + entry + leave + hand_on
+
+
+def taken(option: Option) -> tuple[int, ...]:
+    """Devices of each group, and slots in nodes."""
+    return (*option.usage, *option.slots)
+
+
+def extra_s(setting: Setting, before: int, after: int, boundary: int) -> float:
+    """What the way between two stages takes longer than their own halves of it."""
+    if setting.routes is None:
+        return 0.0
+    one, other, routes = setting.options[before], setting.options[after], setting.routes
+    way = float(routes.messages[boundary]) * float(routes.latency_s[one.place][other.place])
+    way += float(routes.nbytes[boundary]) * float(routes.byte_s[one.place][other.place])
+    return max(0.0, way - float(one.boundary_s[boundary]) - float(other.boundary_s[boundary]))
 
 
 def stage_sync_s(option: Option, start: int, stop: int) -> float:
@@ -121,10 +140,21 @@ def _best_of_setting(problem: Problem, index: int, value: Value) -> tuple[float,
     alone = [working_devices(problem, index, (Choice(0, 1, number),)) for number in range(len(setting.options))]
     none = (0,) * len(problem.devices)
 
+    @cache
+    def between(before: int, after: int, boundary: int) -> float:
+        return extra_s(setting, before, after, boundary)
+
     def extend(
-        tail: tuple[Choice, ...], left: tuple[int, ...], working: tuple[int, ...], total: float, slowest: float, sync: float
+        tail: tuple[Choice, ...],
+        left: tuple[int, ...],
+        working: tuple[int, ...],
+        front_s: float,
+        behind_s: float,
+        slowest: float,
+        sync: float,
     ) -> None:
-        step = total + (setting.microbatches - 1) * slowest + sync
+        """``front_s`` is what the first stage of the tail takes so far, ``behind_s`` what all others take together."""
+        step = front_s + behind_s + (setting.microbatches - 1) * max(slowest, front_s) + sync
         worth = value(step, working)
         if worth == float("inf") or (incumbent and worth >= incumbent[0][0]):
             return
@@ -137,12 +167,15 @@ def _best_of_setting(problem: Problem, index: int, value: Value) -> tuple[float,
             return
         for start in range(stop):
             for number, option in enumerate(setting.options):
-                rest = tuple(have - use for have, use in zip(left, option.usage, strict=True))
+                rest = tuple(have - use for have, use in zip(left, taken(option), strict=True))
                 if min(rest) < 0 or not allowed(number, start, stop, len(tail) + 1):
                     continue
                 time, own_sync = price(number, start, stop)
-                more = tuple(have + new for have, new in zip(working, alone[number], strict=True))
-                extend((Choice(start, stop, number), *tail), rest, more, total + time, max(slowest, time), max(sync, own_sync))
+                half = between(number, tail[0].option, stop) / 2 if tail else 0.0
+                done = front_s + half
+                devices = tuple(have + new for have, new in zip(working, alone[number], strict=True))
+                more = (Choice(start, stop, number), *tail)
+                extend(more, rest, devices, time + half, behind_s + done, max(slowest, done), max(sync, own_sync))
 
-    extend((), problem.devices, none, 0.0, 0.0, 0.0)
+    extend((), (*problem.devices, *problem.slots), none, 0.0, 0.0, 0.0, 0.0)
     return incumbent[0] if incumbent else None

@@ -2,11 +2,12 @@
 
 A stage of blocks [i, j) on the devices of an option costs, by microbatch,
 
-    t = max over parts of sum of (forward + backward [+ forward again]) + boundary(i) + boundary(j) + end(j)
+    t = max over parts of sum of (forward + backward [+ forward again]) + boundary(i) + boundary(j) + end(j) + extras / 2
 
-where each side of a boundary pays half of its own transfers, values forward and gradients back, and what a stage
-re-runs from inputs alone is spread over its two ends, half each. On several columns a block's seconds are those of one column and
-of the collectives between them; ``end`` is bringing the values that the stage hands on into full form. Once a step it costs
+where each side of a boundary pays half of its own end of the transfers, values forward and gradients back, and half of what
+the way to its very neighbour takes beyond that (``routes``). On several columns a block's seconds are those of one column and of
+the collectives between them; ``end`` is bringing the values that the stage hands on into full form, and what the stage re-runs
+from inputs alone. Once a step it costs
 
     g = sum of its gradients over its replicas + the optimizer's update
 
@@ -28,11 +29,13 @@ import numpy as np
 from autopart.cluster.cluster import Cluster, Group
 from autopart.planner.memory import holds_model, part_memory, price_ties, sharers, tied_bytes, updated
 from autopart.planner.meshes import Index, Mesh
-from autopart.planner.problem import Array, Choice, Option, Order, Overlap, Part, Problem, Setting, columns_of, replicas_of
+from autopart.planner.packing import slots, slots_of
+from autopart.planner.problem import Array, Option, Order, Overlap, Part, Problem, Setting, columns_of, replicas_of
+from autopart.planner.routes import half_s, make_routes
 from autopart.planner.shares import Parts, Pool
 from autopart.planner.strategies import OptionSketch, Pins, SettingSketch, enumerate_settings
 from autopart.pricing import zero
-from autopart.pricing.network import boundary_s, counted_topology, side_by_side, tensor_topology
+from autopart.pricing.network import counted_topology, side_by_side, tensor_topology
 from autopart.program.reductions import BUCKET_BYTES
 from cost_models.collective import Topology
 from cost_models.memory import PRECISIONS, usable_bytes
@@ -47,6 +50,7 @@ def price(index: Index, sketches: Iterable[SettingSketch], stages: int | None = 
         settings=tuple(_setting(index, sketch) for sketch in settings),
         ties=price_ties(index.table),
         stages=stages,
+        slots=slots(index.cluster),
     )
 
 
@@ -70,8 +74,16 @@ def _kinds(index: Index, settings: Sequence[SettingSketch]) -> tuple[int, ...]:
 
 
 def _setting(index: Index, sketch: SettingSketch) -> Setting:
-    options = tuple(priced for option in sketch.options for priced in _priced(index, option))
-    return Setting(sketch.schedule, sketch.microbatches, options)
+    return with_routes(index, sketch.schedule, sketch.microbatches, [o for each in sketch.options for o in _priced(index, each)])
+
+
+def with_routes(index: Index, schedule: str, microbatches: int, options: Sequence[Option]) -> Setting:
+    """The setting of these options, each at its place."""
+    places = {option.parts: number for number, option in enumerate({option.parts: option for option in options}.values())}
+    samples = index.batch_size // microbatches
+    placed = tuple(replace(option, place=places[option.parts]) for option in options)
+    routes = make_routes(tuple(places), index.cluster, index.table.cut(samples), samples)
+    return Setting(schedule, microbatches, placed, routes=routes)
 
 
 def _priced(index: Index, sketch: OptionSketch) -> Iterator[Option]:
@@ -121,8 +133,8 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
     """What a stage costs on these parts, block by block; ``level`` is of ZeRO."""
     assert all((columns_of(parts) if part.weights else part.tensor) == mesh.tensor for part in parts), "parts and mesh differ"
     share_s = max(mesh.table.shared_s(cluster.groups[p.group].device, max(p.samples)) for p in parts)
+    samples = sum(replicas_of(parts))
     time = np.array([_time(mesh.of(part), cluster, part, parts, recompute, level) for part in parts])
-    time[:, [0, -1]] += share_s / 2 if time.shape[1] > 1 else share_s
     sync_s, overlap = _sync(mesh, cluster, parts, level)
     columns = [(mesh.of(part), part) for part in parts]
     memory = [part_memory(own, cluster, part, recompute, level, sharers(own, parts)) for own, part in columns]
@@ -131,8 +143,9 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
         parts=parts,
         recompute=recompute,
         usage=_usage(cluster, parts),
+        slots=slots_of(parts, cluster),
         time_s=np.repeat(time, 2, axis=0),
-        boundary_s=_boundary(mesh, cluster, parts, share_s),
+        boundary_s=half_s(parts, cluster, mesh.table.cut(samples), samples),
         sync_s=sync_s,
         capacity_bytes=capacity,
         static_bytes=static,
@@ -140,7 +153,7 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
         transient_bytes=transient,
         output_bytes=output,
         overlap=overlap,
-        end_s=_ends(mesh, cluster, parts),
+        end_s=_ends(mesh, cluster, parts, share_s),
         tied_bytes=tied_bytes(mesh, level, parts),
         zero=level,
         layouts=mesh.layouts,
@@ -148,12 +161,8 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
 
 
 def _usage(cluster: Cluster, parts: Parts) -> tuple[int, ...]:
-    """Devices by group. Of a node that a replica's columns don't divide, a replica uses up its part of the remainder too."""
-    usage = [0] * len(cluster.groups)
-    for part in parts:
-        node_size = cluster.groups[part.group].devices_per_node
-        usage[part.group] += len(part.samples) * max(part.tensor, node_size // max(1, node_size // part.tensor))
-    return tuple(usage)
+    """Devices by group."""
+    return tuple(sum(part.devices for part in parts if part.group == group) for group in range(len(cluster.groups)))
 
 
 def _time(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, recompute: bool, level: int) -> Array:
@@ -177,24 +186,26 @@ def _between_columns(cluster: Cluster, part: Part, parts: Parts) -> Topology:
     return tensor_topology(cluster, part.group, part.tensor)
 
 
-def _ends(mesh: Mesh, cluster: Cluster, parts: Parts) -> Array | None:
-    """[n + 1] seconds to bring what a stage hands on into full form; None where it is."""
+def _ends(mesh: Mesh, cluster: Cluster, parts: Parts, share_s: float) -> Array | None:
+    """[n + 1] seconds to bring what a stage hands on into full form, and for what it makes for itself; None where both are 0."""
     if mesh.tensor == 1:
-        return None
+        return np.full(mesh.table.count + 1, share_s) if share_s else None
     asked = [(max(part.samples), _between_columns(cluster, part, parts)) for part in parts]
     ends = [mesh.table.remembered(("ends", *each), partial(mesh.ends_s, *each)) for each in asked]
-    found: Array = np.max(ends, axis=0)
+    found: Array = np.max(ends, axis=0) + share_s
     return found
 
 
 def _topologies(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts) -> tuple[Topology, Topology]:
     """Of the replicas of a part's column while all columns do the same, and of all ranks: in the order of ``sharers``."""
     if part.weights:
-        column = counted_topology(cluster, {part.group: len(part.samples)}, part.tensor)
-        return side_by_side(column, part.tensor), counted_topology(cluster, {each.group: each.devices for each in parts})
-    replicas = {each.group: len(each.samples) for each in parts}
-    column = side_by_side(counted_topology(cluster, replicas, mesh.tensor), mesh.tensor)
-    return column, counted_topology(cluster, replicas, mesh.tensor, columns=mesh.tensor)
+        column = counted_topology(cluster, {part.group: len(part.samples)}, part.tensor, spread={part.group: part.nodes})
+        spread = {each.group: tuple(n * each.tensor for n in each.nodes) for each in parts}
+        every = counted_topology(cluster, {each.group: each.devices for each in parts}, spread=spread)
+        return side_by_side(column, part.tensor), every
+    replicas, spread = {each.group: len(each.samples) for each in parts}, {each.group: each.nodes for each in parts}
+    column = side_by_side(counted_topology(cluster, replicas, mesh.tensor, spread=spread), mesh.tensor)
+    return column, counted_topology(cluster, replicas, mesh.tensor, columns=mesh.tensor, spread=spread)
 
 
 def _zero_s(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, level: int) -> Array:
@@ -204,18 +215,6 @@ def _zero_s(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, level: int) 
     for (trained, _), together in summed if level else ():
         of = {n: sum(zero.microbatch_s(level, n, together, mesh.table.precision)) for n in set(trained.tolist())}
         found += np.array([of[n] for n in trained.tolist()])
-    return found
-
-
-def _boundary(mesh: Mesh, cluster: Cluster, parts: Parts, share_s: float) -> Array:
-    """[n + 1] half of this side's messages, values and gradients, and half of what the stage re-runs; 0 at both ends."""
-    found = np.zeros(mesh.table.count + 1)
-    for part in parts:
-        cut = mesh.of(part).table.cut(max(part.samples))
-        ways = [boundary_s(cluster, part.group, part.devices, nbytes) for nbytes in (cut.values, cut.gradients)]
-        found = np.maximum(found, sum(ways) / 2)
-    found += share_s / 2
-    found[[0, -1]] = 0.0
     return found
 
 
@@ -249,14 +248,3 @@ def _parts_of(each: Array) -> Array:
     """What each is of their sum."""
     found: Array = each / max(float(each.sum()), 1.0)
     return found
-
-
-def formula_s(options: Sequence[Option], choices: Sequence[Choice], microbatches: int) -> float:
-    """Sum t + (M - 1) max t + max g for stages in chain order; ``choices[i]`` is under ``options[i]``."""
-    times, syncs = [], []
-    for option, choice in zip(options, choices, strict=True):
-        inside = float(option.time_s[:, choice.start : choice.stop].sum(axis=1).max())
-        ends = float(option.boundary_s[choice.start] + option.boundary_s[choice.stop]) + option.hand_on_s(choice.stop)
-        times.append(inside + ends)
-        syncs.append(option.exposed_s(choice.start, choice.stop))
-    return sum(times) + (microbatches - 1) * max(times) + max(syncs)

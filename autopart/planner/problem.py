@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +26,15 @@ class Part:
     microbatch for the i-th replica.
 
     Parts with ``weights`` are *joined*: the columns of one replica are spread over all of them, ``tensor`` of them are here, by
-    these weights. Each then has all the replicas and all the samples.
+    these weights. Each then has all the replicas and all the samples. ``nodes`` has the replicas on each node, most first, where
+    these are not as few nodes as hold them.
     """
 
     group: int
     samples: tuple[int, ...]
     tensor: int = 1
     weights: tuple[int, ...] = ()
+    nodes: tuple[int, ...] = ()
 
     @property
     def devices(self) -> int:
@@ -78,7 +81,7 @@ class Option:
     recompute: bool
     usage: tuple[int, ...]  # devices taken of each group
     time_s: Array  # [p, n] forward and backward (and forward again under recomputation)
-    boundary_s: Array  # [n + 1] a stage [i, j) pays [i] + [j], its side of moving the cut values and gradients; 0 at both ends
+    boundary_s: Array  # [n + 1] a stage [i, j) pays [i] + [j], half of moving the cut values and gradients; 0 at both ends
     sync_s: Array  # [n] gradient reduction and optimizer update, once a step
     capacity_bytes: Array  # [p] memory less what is there whatever the blocks
     static_bytes: Array  # [p, n] parameters, gradients, optimizer state
@@ -86,8 +89,10 @@ class Option:
     transient_bytes: Array  # [p, n] needed only while the block runs: the largest counts, once
     output_bytes: Array | None = None  # [p, n + 1] a stage [i, j) keeps [:, j] more for every microbatch in flight; 0 at n
     overlap: Overlap | None = None  # None: nothing of sync_s is hidden
-    end_s: Array | None = None  # [n + 1] a stage [i, j) pays [j] more: what it hands on is brought together from its columns
+    end_s: Array | None = None  # [n + 1] a stage [i, j) pays [j] more: whole values of its columns, what it makes for itself
     tied_bytes: tuple[float, ...] | None = None  # what holding both ends of a tie saves here, by tie; None: as the ties say
+    slots: tuple[int, ...] = ()  # taken of each kind that the problem has, for nodes that devices must share (``packing``)
+    place: int = 0  # where its devices are, by number: a row of ``Routes``
     zero: int = 0
     layouts: Mapping[str, str] = field(default_factory=dict)
 
@@ -98,6 +103,11 @@ class Option:
     def saved_bytes(self, ties: Sequence[Tie]) -> tuple[float, ...]:
         """Static bytes that a stage on these devices saves where it holds both blocks of a tie."""
         return tuple(tie.static_bytes for tie in ties) if self.tied_bytes is None else self.tied_bytes
+
+    def stage_s(self, start: int, stop: int) -> float:
+        """Seconds of a microbatch in a stage [start, stop), whatever its neighbours."""
+        inside = float(self.time_s[:, start:stop].sum(axis=1).max())
+        return inside + float(self.boundary_s[start] + self.boundary_s[stop]) + self.hand_on_s(stop)
 
     def exposed_s(self, start: int, stop: int) -> float:
         """What is left of the reduction and update of a stage [start, stop) after the last backward: its g."""
@@ -128,15 +138,41 @@ class Order:
 
 
 @dataclass(frozen=True, eq=False)
+class Routes:
+    """What moving a microbatch takes from a stage at one place to the next stage at another: as long as the slower of both ends.
+
+    Each of the two stages pays half of what its own end takes (``Option.boundary_s``). What the way takes beyond both
+    halves is *extra*, and each pays half of it too.
+    """
+
+    latency_s: Array  # [places, places] of a message
+    byte_s: Array  # [places, places] seconds for every byte that a whole microbatch has there
+    messages: Array  # [n + 1] one after the other: 2 with gradients; 0 at both ends
+    nbytes: Array  # [n + 1] of a whole microbatch, values and gradients
+
+    def seconds(self, before: int, after: int, boundary: int) -> float:
+        """From a stage at place ``before`` to one at place ``after``, both ways."""
+        fixed, each = self.latency_s[before, after], self.byte_s[before, after]
+        return float(self.messages[boundary] * fixed + self.nbytes[boundary] * each)
+
+    def extra_s(self, before: Option, after: Option, boundary: int) -> float:
+        """What two stages with a boundary between them pay together beyond what each pays by itself."""
+        own_s = float(before.boundary_s[boundary] + after.boundary_s[boundary])
+        return max(0.0, self.seconds(before.place, after.place, boundary) - own_s)
+
+
+@dataclass(frozen=True, eq=False)
 class Setting:
     """A schedule with its number of microbatches, and the options it leaves. 1f1b holds min(M, j) microbatches in
-    flight at position j counted from the end; gpipe holds all M. ``order``: of the blocks, 0 is the problem's own.
+    flight at position j counted from the end; gpipe holds all M. ``order``: of the blocks, 0 is the problem's own. Without
+    ``routes`` nothing is extra.
     """
 
     schedule: str
     microbatches: int
     options: tuple[Option, ...]
     order: int = 0
+    routes: Routes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +201,7 @@ class Problem:
     settings: tuple[Setting, ...]
     ties: tuple[Tie, ...] = ()
     stages: int | None = None  # pinned number of stages
+    slots: tuple[int, ...] = ()  # beside devices, another limit of the same sort
     budgets: tuple[Budget, ...] = ()
     others: tuple[Order, ...] = ()
 
@@ -189,6 +226,25 @@ class Choice:
     option: int
 
 
+def step_s(setting: Setting, choices: Sequence[Choice]) -> float:
+    """The formula, sum t + (M - 1) max t + max g, for stages in chain order."""
+    options = [setting.options[choice.option] for choice in choices]
+    times = [option.stage_s(choice.start, choice.stop) for option, choice in zip(options, choices, strict=True)]
+    for i, extra_s in enumerate(extras_s(setting, choices)):
+        times[i] += extra_s / 2
+        times[i + 1] += extra_s / 2
+    syncs = [option.exposed_s(choice.start, choice.stop) for option, choice in zip(options, choices, strict=True)]
+    return sum(times) + (setting.microbatches - 1) * max(times) + max(syncs)
+
+
+def extras_s(setting: Setting, choices: Sequence[Choice]) -> list[float]:
+    """What each boundary between stages costs beyond what the stages pay by themselves."""
+    if setting.routes is None:
+        return [0.0] * (len(choices) - 1)
+    of, routes = setting.options, setting.routes
+    return [routes.extra_s(of[a.option], of[b.option], a.stop) for a, b in pairwise(choices)]
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A feasible pipeline in chain order, and its step by the formula: sum t + (M-1) max t + max g (``Option.exposed_s``).
@@ -209,7 +265,8 @@ class Candidate:
 class Solution:
     """``candidates`` best first (the first is the incumbent; none: nothing was worth finding); the objective of every plan of the
     problem is at least ``lower_bound_s``: its step, and the surcharge of the budgets. ``proof`` says how it ended: "gap",
-    "time limit", "infeasible", "interrupted".
+    "time limit", "infeasible", "interrupted"; or "rounds", short of the gap, where too many choices of stages differ in little
+    but what neighbours pay.
     """
 
     candidates: tuple[Candidate, ...]

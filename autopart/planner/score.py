@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from autopart.cluster.cluster import Cluster
 from autopart.planner.meshes import Index
-from autopart.planner.price import formula_s, price_option
-from autopart.planner.problem import Choice, Part
+from autopart.planner.packing import closest
+from autopart.planner.price import price_option, with_routes
+from autopart.planner.problem import Choice, Part, step_s
 from autopart.plans import Estimate, Plan, Stage
 from autopart.pricing.costs import StageCosts
 from autopart.pricing.stages import interval, stage_costs
@@ -92,7 +95,7 @@ def formula_step(plan: Plan, index: Index) -> float:
         for stage in plan.stages
     ]
     choices = [Choice(*interval(index.table, stage), option) for option, stage in enumerate(plan.stages)]
-    return formula_s(options, choices, plan.schedule.microbatches)
+    return step_s(with_routes(index, plan.schedule.name, plan.schedule.microbatches, options), choices)
 
 
 def parts_of(stage: Stage, index: Index) -> tuple[Part, ...]:
@@ -102,19 +105,26 @@ def parts_of(stage: Stage, index: Index) -> tuple[Part, ...]:
     teams = {tuple(index.cluster.ranks[rank].group for rank in stage.replica(n)) for n in range(stage.data)}
     team = min(teams)
     if len(teams) == 1 and len(set(team)) > 1:
-        return _joined(stage, team)
+        return _joined(stage, team, index.cluster)
     rows: dict[int, list[int]] = {}
     for replica, share in enumerate(stage.shares):
         for group in {index.cluster.ranks[rank].group for rank in stage.replica(replica)}:
             rows.setdefault(group, []).append(share)
-    return tuple(Part(group, tuple(rows[group]), stage.tensor) for group in sorted(rows))
+    return tuple(_spread(Part(group, tuple(rows[group]), stage.tensor), stage, index.cluster) for group in sorted(rows))
 
 
-def _joined(stage: Stage, team: tuple[int, ...]) -> tuple[Part, ...]:
+def _joined(stage: Stage, team: tuple[int, ...], cluster: Cluster) -> tuple[Part, ...]:
     """Of replicas whose columns are in these groups."""
     weights = stage.tensor_shares or (1,) * stage.tensor
     of = {group: tuple(w for other, w in zip(team, weights, strict=True) if other == group) for group in sorted(set(team))}
-    return tuple(Part(group, stage.shares, len(own), own) for group, own in of.items())
+    return tuple(_spread(Part(group, stage.shares, len(own), own), stage, cluster) for group, own in of.items())
+
+
+def _spread(part: Part, stage: Stage, cluster: Cluster) -> Part:
+    """The part, with its nodes where these are more than it takes. A replica that is over several nodes counts on the first."""
+    own = [[rank for rank in stage.replica(n) if cluster.ranks[rank].group == part.group] for n in range(stage.data)]
+    nodes = tuple(sorted(Counter(cluster.ranks[ranks[0]].node for ranks in own if ranks).values(), reverse=True))
+    return part if nodes == closest(part, cluster.groups[part.group].devices_per_node) else replace(part, nodes=nodes)
 
 
 def estimate(scored: Score, index: Index, lower_bound_s: float = math.nan) -> Estimate:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from autopart.planner.bounds import Bound, Path, floor_of, relax
 from autopart.planner.columns import Chain, Columns, make_chain, make_columns
-from autopart.planner.paths import through
-from autopart.planner.problem import Array, Candidate, Choice, Problem, Solution
+from autopart.planner.neighbours import through
+from autopart.planner.order import Stages, best_order
+from autopart.planner.problem import Array, Candidate, Choice, Problem, Solution, extras_s, step_s
 
 CANDIDATES = 8
 NEAR = 1.15  # the formula overestimates 1F1B by so much where there are about as many microbatches as stages
@@ -26,7 +27,7 @@ SMALL = 300  # columns that go to the integer program at once
 EFFORT = 0.5  # deterministic seconds of an integer program's first attempt
 LARGE = 1500  # columns that it is spared, as long as the box can be split
 
-Stages = tuple[tuple[int, int, int], ...]  # (start, stop, column)
+ROUNDS = 20  # choices of stages that an attempt of the integer program may forbid, since their best order is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Floors:
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """What the integer program says of a box: a bound; the pipeline that it found, if any; whether there is none below the
-    cutoff, whether what it found is the best, and whether its maxima were exact.
+    cutoff, whether what it found is the best, and whether its costs were exact.
     """
 
     bound_s: float
@@ -62,6 +63,7 @@ class SolveLeaf(Protocol):
         slack_s: float,
         effort_s: float,
         time_s: float,
+        forbidden: Sequence[Stages],
     ) -> Leaf: ...
 
 
@@ -153,7 +155,7 @@ def branch_and_bound(
     """Best box first, over all settings at once. ``start`` are pipelines that are known to be feasible."""
     search = _Search(problem, solve_leaf, gap, time.monotonic(), time_limit_s, progress, floor_s)
     for known in start:
-        _offer(search, known.setting, known.choices)
+        _remember(search, known.setting, known.choices)
     if enough_s < float("inf"):
         search.best_s = enough_s / (1 - gap)
     for index, setting in enumerate(problem.settings):
@@ -162,7 +164,10 @@ def branch_and_bound(
     search.pushed = len(problem.settings)
     try:
         _run(search)
-        search.proof = "gap" if search.found or enough_s < float("inf") else "infeasible"
+        if search.found:
+            search.proof = "gap" if search.bound_s >= search.cutoff_s else "rounds"
+        else:
+            search.proof = "gap" if enough_s < float("inf") else "infeasible"
         if elsewhere:
             _look_elsewhere(search)
     except _TimeUpError:
@@ -224,8 +229,9 @@ def _make_root(search: _Search, index: int) -> Box | None:
     columns = make_columns(problem, setting, chain)
     if not len(columns):
         return None
-    sums_s = chain.limit * float(columns.cost_s.max()) + (chain.microbatches - 1) * float(columns.time_s.max())
-    ceiling_s = 2 * (sums_s + float(columns.sync_s.max()))
+    slowest_s = float(columns.time_s.max()) + (chain.neighbours.most_s if chain.neighbours else 0.0)
+    sums_s = chain.limit * (slowest_s + float((columns.cost_s - columns.time_s).max()))
+    ceiling_s = 2 * (sums_s + (chain.microbatches - 1) * slowest_s + float(columns.sync_s.max()))
     search.roots[index] = Root(chain, columns, max(ceiling_s, 1e-300))
     return _root_box(index, search.roots[index])
 
@@ -252,7 +258,7 @@ def _examine(search: _Search, box: Box) -> None:
     )  # fmt: skip
     for path in bound.paths[len(box.paths) :]:
         if (path.usage <= root.chain.devices).all():
-            _offer(search, box.setting, _placed(root.chain, box.columns, path))
+            _offer(search, box.setting, box.columns, _placed(root.chain, box.columns, path))
     box = replace(box, bound_s=max(box.bound_s, bound.value_s + base_s), price=bound.price, paths=bound.paths)
     search.current_s = box.bound_s
     if box.bound_s >= root.ceiling_s:
@@ -322,7 +328,7 @@ def _solve_or_split(search: _Search, box: Box, floors: Floors, by_column: Array)
     tolerance_s = search.gap * min(search.best_s, root.ceiling_s)
     narrow, splits = width_s <= 2 * tolerance_s, width_s > 0.1 * tolerance_s
     if len(columns) <= SMALL or not splits or (narrow and len(columns) <= LARGE):
-        leaf = _solve(search, box, floors)
+        leaf = _solve(search, box, floors, ROUNDS)
         box = replace(box, bound_s=max(box.bound_s, leaf.bound_s), attempts=box.attempts + 1)
         if box.bound_s >= search.cutoff_s or leaf.empty or (leaf.optimal and (leaf.exact or not splits)):
             search.close(box.bound_s)
@@ -338,17 +344,30 @@ def _solve_or_split(search: _Search, box: Box, floors: Floors, by_column: Array)
         _split(search, box, floors, by="sync")
 
 
-def _solve(search: _Search, box: Box, floors: Floors) -> Leaf:
-    """Give a box to the integer program, with an effort that doubles at every attempt."""
+def _solve(search: _Search, box: Box, floors: Floors, rounds: int = 0) -> Leaf:
+    """Give a box to the integer program, with an effort that doubles at every attempt.
+
+    The program does not know what only neighbours pay. Where even the best order of the stages that it found costs more than
+    it thinks, it is asked for others, up to ``rounds`` times: its bound then holds for these, the incumbent for those before.
+    """
     root = search.roots[box.setting]
     worth_s = max(box.bound_s, 1e-9 * root.ceiling_s)  # no more than what a plan of this box costs
-    leaf = search.solve_leaf(
-        root.chain, box.columns, floors, cutoff_s=search.cutoff_s, unit_s=1e-3 * search.gap * worth_s,
-        slack_s=0.25 * search.gap * worth_s, effort_s=EFFORT * 2.0**box.attempts, time_s=search.remaining_s(),
-    )  # fmt: skip
-    if leaf.stages is not None:
-        _offer(search, box.setting, tuple(Choice(i, j, int(box.columns.option[c])) for i, j, c in leaf.stages))
-    return leaf
+    forbidden: list[Stages] = []
+    while True:
+        leaf = search.solve_leaf(
+            root.chain, box.columns, floors, cutoff_s=search.cutoff_s, unit_s=1e-3 * search.gap * worth_s,
+            slack_s=0.25 * search.gap * worth_s, effort_s=EFFORT * 2.0**box.attempts, time_s=search.remaining_s(),
+            forbidden=forbidden,
+        )  # fmt: skip
+        if leaf.stages is None:
+            return leaf
+        extra, exact = _offer(search, box.setting, box.columns, leaf.stages)
+        if not (extra and leaf.optimal) or leaf.bound_s >= search.cutoff_s:
+            return leaf
+        if not exact or len(forbidden) == rounds:
+            return replace(leaf, exact=False)
+        search.check()
+        forbidden.append(leaf.stages)
 
 
 def _split(search: _Search, box: Box, floors: Floors, *, by: str) -> None:
@@ -361,37 +380,35 @@ def _split(search: _Search, box: Box, floors: Floors, *, by: str) -> None:
     search.push(replace(box, over=over))
 
 
-def _placed(chain: Chain, columns: Columns, path: Path) -> tuple[Choice, ...]:
+def _placed(chain: Chain, columns: Columns, path: Path) -> Stages:
     """A pipeline of the dynamic program, on its intervals."""
     lengths = (chain.shapes.stop - chain.shapes.start)[columns.shape[path.columns]]
     stops = np.cumsum(lengths)
-    options = columns.option[path.columns]
-    return tuple(Choice(int(b - k), int(b), int(o)) for b, k, o in zip(stops, lengths, options, strict=True))
+    return tuple((int(b - k), int(b), int(c)) for b, k, c in zip(stops, lengths, path.columns, strict=True))
 
 
-def _offer(search: _Search, setting: int, choices: tuple[Choice, ...]) -> None:
-    """Remember a feasible pipeline at its exact price, one for each setting, cuts and devices."""
-    options = search.problem.settings[setting].options
+def _offer(search: _Search, setting: int, columns: Columns, stages: Stages) -> tuple[bool, bool]:
+    """Remember a feasible pipeline in its best order.
+
+    Whether neighbours pay something extra in that order, and whether no other order costs less.
+    """
+    chosen = search.problem.settings[setting]
+    ordered = best_order(chosen, search.roots[setting].chain, columns, stages)
+    choices = tuple(Choice(i, j, int(columns.option[c])) for i, j, c in ordered.stages)
+    _remember(search, setting, choices)
+    return any(extras_s(chosen, choices)), ordered.exact
+
+
+def _remember(search: _Search, setting: int, choices: tuple[Choice, ...]) -> None:
+    """A feasible pipeline at its exact price, one for each setting, cuts and devices."""
+    chosen = search.problem.settings[setting]
+    options = chosen.options
     paid_s = sum(b.unit_s * b.taken(options[c.option]) for b in search.problem.budgets for c in choices)
-    candidate = Candidate(setting, choices, _step_s(search.problem, setting, choices), paid_s)
+    candidate = Candidate(setting, choices, step_s(chosen, choices), paid_s)
     key = (setting, tuple((c.start, c.stop, options[c.option].usage) for c in choices))
     if key not in search.found or candidate.objective_s < search.found[key].objective_s:
         search.found[key] = candidate
     search.best_s = min(search.best_s, candidate.objective_s)
-
-
-def _step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float:
-    """The formula, from the problem's own numbers."""
-    chosen = problem.settings[setting]
-    times, syncs = [], []
-    for c in choices:
-        option = chosen.options[c.option]
-        entry = float(option.boundary_s[c.start]) if c.start > 0 else 0.0
-        leave = float(option.boundary_s[c.stop]) if c.stop < problem.blocks else 0.0
-        inside = float(option.time_s[:, c.start : c.stop].sum(axis=1).max())
-        times.append(inside + entry + leave + option.hand_on_s(c.stop))
-        syncs.append(option.exposed_s(c.start, c.stop))
-    return sum(times) + (chosen.microbatches - 1) * max(times) + max(syncs)
 
 
 def _ranked(search: _Search) -> tuple[Candidate, ...]:

@@ -1,35 +1,36 @@
-"""What messages and sums of gradients cost before ranks are known: by counts of devices in groups."""
+"""The topology of sums of gradients and of columns before ranks are known: by counts of devices in groups."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from autopart.cluster.cluster import Cluster, Group
 from cost_models.collective import Topology, slowest
 from cost_models.hardware import UNUSED_LINK, Link
 
-Array = NDArray[np.float64]
 Counts = Mapping[int, int]  # devices by group
 
 
-def counted_topology(cluster: Cluster, counts: Counts, tensor: int = 1, *, columns: int = 1) -> Topology:
+def counted_topology(
+    cluster: Cluster, counts: Counts, tensor: int = 1, *, columns: int = 1, spread: Mapping[int, tuple[int, ...]] | None = None
+) -> Topology:
     """The topology of replicas, ``tensor`` devices each, packed as closely as their groups' nodes allow; ``counts`` has replicas.
 
-    ``columns`` of each replica's devices take part: one, or all for what is summed over all of them.
+    ``columns`` of each replica's devices take part: one, or all for what is summed over all of them. ``spread`` has the replicas
+    on each node, most first, of groups where they are not packed so closely.
     """
     per_node: list[int] = []
     inside: list[Link] = []
+    spills: set[int] = set()
     for index, replicas in counts.items():
         group = cluster.groups[index]
         most, taking = _of_a_node(group, tensor), min(columns, group.devices_per_node)
         full, rest = divmod(replicas, most)
-        per_node += [most * taking] * full + [rest * taking] * (rest > 0)
-        inside += [group.interconnect] * (min(replicas, most) * taking > 1)
-    spills = {index for index, replicas in counts.items() if replicas > _of_a_node(cluster.groups[index], tensor)}
+        own = (spread or {}).get(index) or (most,) * full + (rest,) * (rest > 0)
+        per_node += [on_node * taking for on_node in own]
+        inside += [group.interconnect] * (max(own) * taking > 1)
+        spills |= {index} if len(own) > 1 else set()
     across = [cluster.network(a, b) for a in counts for b in counts if a < b or (a == b and a in spills)]
     return Topology(tuple(per_node), slowest(inside) if inside else UNUSED_LINK, slowest(across) if across else UNUSED_LINK)
 
@@ -54,29 +55,3 @@ def tensor_topology(cluster: Cluster, group: int, tensor: int) -> Topology:
     per_node = (here.devices_per_node,) * full + (rest,) * (rest > 0)
     across = cluster.network(group, group) if len(per_node) > 1 else UNUSED_LINK
     return Topology(per_node, here.interconnect if per_node[0] > 1 else UNUSED_LINK, across)
-
-
-def boundary_s(cluster: Cluster, group: int, devices: int, nbytes: Array) -> Array:
-    """Seconds to bring ``nbytes`` from each of ``devices`` devices of a group to whoever comes next in the pipeline.
-
-    Who that is isn't known. In a cluster of one node the way is the interconnect. Else, where stages of n devices fill a node of
-    G, two of their 2 G / n sides lead out of it: a side costs n / G of the way out and the rest of the interconnect, so that the
-    stages of a full node together pay exactly what leaves it. The way out is the best path to any other node, shared by
-    the n devices that send at once.
-    """
-    here = cluster.groups[group]
-    outward = [cluster.network(group, other) for other in range(len(cluster.groups)) if other != group or here.count > 1]
-    if not outward:
-        return messages_s(nbytes, here.interconnect)
-    at_once = min(devices, here.devices_per_node)
-    outside: Array = np.min([messages_s(at_once * nbytes, link) for link in outward], axis=0)
-    if at_once == here.devices_per_node:
-        return outside
-    inside, leaves = messages_s(nbytes, here.interconnect), at_once / here.devices_per_node
-    mixture: Array = leaves * outside + (1 - leaves) * inside
-    return mixture
-
-
-def messages_s(nbytes: Array, link: Link) -> Array:
-    """One message for each number of bytes; none for no bytes."""
-    return np.where(nbytes > 0, link.latency_s + nbytes / link.bandwidth_bytes_per_s, 0.0)

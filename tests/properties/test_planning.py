@@ -14,8 +14,8 @@ from autopart.planner.best import best_plan
 from autopart.planner.decode import decode
 from autopart.planner.ilp import solve
 from autopart.planner.meshes import Index, make_index
-from autopart.planner.price import formula_s, price, propose
-from autopart.planner.problem import Candidate, Choice, Problem
+from autopart.planner.price import price, propose
+from autopart.planner.problem import Candidate, Choice, Problem, step_s
 from autopart.planner.score import estimate, formula_step, score
 from autopart.plans import ModelRef, Settings
 from autopart.program.check import check_plan
@@ -59,8 +59,7 @@ def random_candidate(rng: Random, problem: Problem) -> Candidate | None:
         left = [n - u for n, u in zip(left, setting.options[option].usage, strict=True)]
         choices.append(Choice(start, stop, option))
         start = stop
-    step_s = formula_s([setting.options[c.option] for c in choices], choices, setting.microbatches)
-    return Candidate(number, tuple(choices), step_s)
+    return Candidate(number, tuple(choices), step_s(setting, choices))
 
 
 def test_any_candidate_becomes_a_valid_plan_of_the_same_formula() -> None:

@@ -11,8 +11,9 @@ from autopart.cluster.cluster import Cluster, Group
 from autopart.planner.decode import build_plan
 from autopart.planner.memory import holds_model
 from autopart.planner.meshes import Index, Mesh, make_index
-from autopart.planner.price import formula_s, price_option, propose
-from autopart.planner.problem import Array, Choice, Part, Tie
+from autopart.planner.packing import slots
+from autopart.planner.price import price_option, propose
+from autopart.planner.problem import Array, Choice, Part, Setting, Tie, step_s
 from autopart.planner.score import parts_of, schedule_bound_s, score
 from autopart.planner.strategies import Pins
 from autopart.plans import ModelRef, Schedule, Settings, Stage
@@ -77,8 +78,8 @@ def test_a_stage_pays_for_its_end_alone(index: Index, mesh: Mesh) -> None:
     option = price_option(mesh, index.cluster, (Part(0, (8,), tensor=2),), recompute=False)
     assert option.end_s == pytest.approx([0.0, 4.0, 2.0, 0.0])
     inside = float(option.time_s[0].sum())
-    assert formula_s([option], [Choice(0, 3, 0)], 1) == pytest.approx(inside + option.exposed_s(0, 3))
-    two = formula_s([option] * 2, [Choice(0, 1, 0), Choice(1, 3, 0)], 1)
+    assert step_s(Setting("1f1b", 1, (option,)), [Choice(0, 3, 0)]) == pytest.approx(inside + option.exposed_s(0, 3))
+    two = step_s(Setting("1f1b", 1, (option,)), [Choice(0, 1, 0), Choice(1, 3, 0)])
     assert two == pytest.approx(inside + 2 * option.boundary_s[1] + 4.0 + max(option.exposed_s(0, 1), option.exposed_s(1, 3)))
 
 
@@ -101,10 +102,11 @@ def test_columns_that_sum_at_once_share_the_uplink(index: Index) -> None:
     assert tensor_topology(index.cluster, 0, 6) == Topology((4, 2), INSIDE, ACROSS)
 
 
-def test_replicas_that_leave_a_remainder_of_a_node_use_it_up(mesh: Mesh) -> None:
-    odd = price_option(mesh, nodes(1, 3), (Part(0, (8,), tensor=2),), recompute=False)
-    assert odd.usage == (3,)
-    assert price_option(mesh, nodes(1, 5), (Part(0, (8,), tensor=2),), recompute=False).usage == (2,)
+def test_replicas_use_their_devices_and_slots_of_their_nodes(mesh: Mesh) -> None:
+    """Two nodes of 3 have a slot of two each; nodes of a power of two, and a single node, have as many as their devices make."""
+    odd = price_option(mesh, nodes(2, 3), (Part(0, (4, 4), tensor=2),), recompute=False)
+    assert (odd.usage, odd.slots, slots(nodes(2, 3))) == ((4,), (2, 0), (2, 2))
+    assert slots(nodes(2, 4)) == slots(nodes(1, 3)) == ()
 
 
 STATE = {0: 16, 1: 8 + 8 / 4, 2: 4 + 12 / 4, 3: 16 / 4}

@@ -13,11 +13,12 @@ from autopart.cluster.cluster import Cluster, Group
 from autopart.ir.graph import Ref, Size
 from autopart.planner.decode import build_plan
 from autopart.planner.meshes import Index, make_index
-from autopart.planner.price import formula_s, price_option, propose
-from autopart.planner.problem import Choice, Part
+from autopart.planner.price import price_option, propose
+from autopart.planner.problem import Choice, Part, Setting, step_s
+from autopart.planner.routes import half_s
 from autopart.planner.score import estimate, formula_step, score
 from autopart.plans import ModelRef, Plan, Schedule, Settings, Stage
-from autopart.pricing.network import boundary_s
+from autopart.pricing.table import Cut
 from autopart.sharding.batch import ShardedGraph
 from autopart.sharding.placement import Partial, Replicate, Shard
 from cost_models.hardware import DeviceType, Link
@@ -143,10 +144,10 @@ def test_slower_devices_and_more_rows_never_cost_less(index: Index) -> None:
 def test_a_full_nodes_boundaries_leave_it_and_a_part_shares_the_way() -> None:
     inside, network = Link(0.0, 8e6), Link(0.0, 1e6)
     cluster = Cluster("c.yaml", "", (Group("n", 2, DEVICE, 4, inside, network),))
-    nbytes = np.array([0.0, 1e6])
-    assert boundary_s(cluster, 0, 4, nbytes) == pytest.approx([0, 4.0])  # four messages over one uplink
-    assert boundary_s(cluster, 0, 1, nbytes) == pytest.approx([0, 0.25 * 1.0 + 0.75 * 0.125])
-    assert boundary_s(one_node(), 0, 1, nbytes)[1] == pytest.approx(LATENCY + 1.0)
+    whole = Cut(np.array([0.0, 4e6, 0.0]), np.zeros(3))
+    assert half_s((Part(0, (1,) * 4),), cluster, whole, 4) == pytest.approx([0, 4.0 / 2, 0])  # four messages over one uplink
+    assert half_s((Part(0, (4,)),), cluster, whole, 4)[1] == pytest.approx((0.25 * 4.0 + 0.75 * 0.5) / 2)
+    assert half_s((Part(0, (4,)),), one_node(), whole, 4)[1] == pytest.approx((LATENCY + 4e6 / BANDWIDTH) / 2)
 
 
 def test_shares_fill_every_microbatch(index: Index) -> None:
@@ -166,4 +167,4 @@ def test_formula_takes_the_slowest_part() -> None:
     index = make_index(three_layers(), one_node(), ROWS, Settings(), ModelRef("m.py"))
     uneven = price_option(index.whole, index.cluster, (Part(0, (7, 1)),), recompute=False)
     busiest = index.table.seconds(DEVICE, 7).total.sum()
-    assert formula_s([uneven], [Choice(0, 3, 0)], 1) == pytest.approx(busiest + uneven.sync_s.sum())
+    assert step_s(Setting("1f1b", 1, (uneven,)), [Choice(0, 3, 0)]) == pytest.approx(busiest + uneven.sync_s.sum())
