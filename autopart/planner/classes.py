@@ -44,8 +44,8 @@ class Neighbours:
         )
 
 
-def make_neighbours(setting: Setting, devices: Ints) -> Neighbours | None:
-    """None where there is nothing to say."""
+def make_neighbours(setting: Setting, usage: Ints, devices: Ints) -> Neighbours | None:
+    """Of options that take ``usage[o, g]`` of ``devices[g]``; None where there is nothing to say."""
     if setting.routes is None or not setting.options:
         return None
     places = np.array([option.place for option in setting.options], dtype=np.int64)
@@ -54,8 +54,8 @@ def make_neighbours(setting: Setting, devices: Ints) -> Neighbours | None:
     of_place = _classes(at_place)
     half = np.zeros((len(used), len(setting.routes.nbytes)))
     np.maximum.at(half, number, [option.boundary_s for option in setting.options])
-    usage = np.array([[*option.usage, *option.slots] for option in at_place], dtype=np.int64)
-    together: NDArray[np.bool_] = np.all(usage[:, None] + usage[None, :] <= devices, axis=2)
+    taken = usage[first]
+    together: NDArray[np.bool_] = np.all(taken[:, None] + taken[None, :] <= devices, axis=2)
     least_s = _least_extras(setting.routes, used, half, of_place, together)
     possible = np.isfinite(least_s)
     if not (least_s[possible] > 0).any():

@@ -149,7 +149,7 @@ def make_chain(problem: Problem, setting: Setting) -> Chain:
     taken = [[*o.usage, *o.slots, *(budget.taken(o) for budget in problem.budgets)] for o in setting.options]
     usage = np.array(taken, dtype=np.int64).reshape(len(setting.options), len(limits))
     devices = np.array(limits, dtype=np.int64)
-    neighbours = make_neighbours(setting, devices)
+    neighbours = make_neighbours(setting, usage, devices)
     return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, usage, shapes, neighbours)
 
 
@@ -163,9 +163,10 @@ def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:
     sync = np.array([c[1] for c in costs]).T
     deadline = _round_up_deadlines(np.array([c[2] for c in costs], dtype=np.int64).T, chain)
     fits = (deadline > 0) & (chain.usage <= chain.devices).all(axis=1)
-    fits &= ~_dominated(time, sync, deadline, fits, _alike(setting))
+    fits &= ~_dominated(time, sync, deadline, fits, _alike(setting, chain.usage))
     shape, option = np.nonzero(fits)
-    surcharge = chain.usage @ np.array([0.0] * len(problem.devices) + [budget.unit_s for budget in problem.budgets])
+    unit_s = np.array([budget.unit_s for budget in problem.budgets])
+    surcharge = chain.usage[:, chain.usage.shape[1] - len(unit_s) :] @ unit_s
     columns = Columns(shape, option, time[fits], sync[fits], deadline[fits], time[fits] + surcharge[option])
     return columns.take(np.lexsort((columns.option, -columns.deadline, columns.shape)))
 
@@ -229,10 +230,11 @@ def _round_up_deadlines(deadline: Ints, chain: Chain) -> Ints:
     return possible
 
 
-def _alike(setting: Setting) -> Ints:
-    """[option] equal numbers for options of the same devices and slots, which pay the same with any neighbour."""
+def _alike(setting: Setting, usage: Ints) -> Ints:
+    """[option] equal numbers for options that take the same of every limit and pay the same with any neighbour."""
     kinds: dict[object, int] = {}
-    keys = [(o.usage, o.slots, (o.place, o.boundary_s.tobytes()) if setting.routes else None) for o in setting.options]
+    pays = [(o.place, o.boundary_s.tobytes()) if setting.routes else None for o in setting.options]
+    keys = zip(map(tuple, usage.tolist()), pays, strict=True)
     return np.array([kinds.setdefault(key, len(kinds)) for key in keys], dtype=np.int64)
 
 

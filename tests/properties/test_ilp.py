@@ -218,8 +218,8 @@ def test_an_order_that_claims_to_be_best_is_noticed(cases: list[Case], monkeypat
 def test_pairs_that_pay_too_much_are_noticed(cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     make = classes.make_neighbours
 
-    def dearer(setting: columns.Setting, devices: columns.Ints) -> Neighbours | None:
-        near = make(setting, devices)
+    def dearer(setting: columns.Setting, usage: columns.Ints, devices: columns.Ints) -> Neighbours | None:
+        near = make(setting, usage, devices)
         return near and replace(near, pair_s=near.pair_s * 1.5)
 
     monkeypatch.setattr(columns, "make_neighbours", dearer)
