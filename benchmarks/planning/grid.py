@@ -132,7 +132,7 @@ def main() -> None:
             row = measure(cell)
         else:
             only = ["-m", "benchmarks.planning.grid", "--here", "--only", f"^{re.escape(cell.name)}$", "-o", "/dev/stdout"]
-            row = json.loads(subprocess.run([sys.executable, *only], check=True, capture_output=True, text=True).stdout)[0]
+            row = json.loads(subprocess.run([sys.executable, *only], check=True, stdout=subprocess.PIPE, text=True).stdout)[0]
         rows.append(row)
         if not arguments.here or arguments.output is None:
             print(line(row), flush=True)
