@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from ortools.linear_solver import pywraplp
 
-from autopart.planner.columns import Chain, Columns, Ints
+from autopart.planner.columns import Chain, Columns
 from autopart.planner.paths import Tables, cheapest, priced, tabulate
-from autopart.planner.problem import Array
+from autopart.planner.problem import Array, Ints
 
 ROUNDS = 200
 

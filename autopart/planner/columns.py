@@ -14,8 +14,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from autopart.planner.problem import Array, Problem, Setting
-from autopart.planner.stack import Ints, Stack, stack_of
+from autopart.planner.problem import Array, Ints, Problem, Setting
+from autopart.planner.stack import Stack, stack_of
 from autopart.planner.work import Work, work_of
 
 CHUNK = 512  # options that are priced at a time, so that what is dropped at once never takes memory together
@@ -158,7 +158,7 @@ def make_chain(problem: Problem, setting: Setting, stack: Stack | None = None) -
 def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:
     """All columns of a setting that fit somewhere, less those that another one of the same devices dominates."""
     stack = stack_of(problem, setting)
-    return columns_below(problem, setting, chain, stack, work_of(problem, setting, stack), np.inf)[0]
+    return columns_below(problem, setting, chain, stack, work_of(problem, setting), np.inf)[0]
 
 
 def columns_below(
@@ -266,7 +266,8 @@ def _deadlines(sums: _Sums, shapes: Shapes, setting: Setting, options: Ints, own
         counts = np.minimum(counts, _counts_that_fit(stack.capacity_bytes[line][option], once, each, setting.microbatches))
     if setting.schedule == "gpipe":
         counts = np.where(counts >= setting.microbatches, setting.microbatches, 0)
-    return np.where(counts >= setting.microbatches, FOREVER, counts)
+    deadline: Ints = np.where(counts >= setting.microbatches, FOREVER, counts)
+    return deadline
 
 
 def _interval_maxima(costs: Array, option: Ints, start: Ints, stop: Ints) -> Array:
@@ -288,7 +289,8 @@ def _counts_that_fit(capacity: Array, once: Array, each: Array, most: int) -> In
     count = np.floor(np.clip(quotient, 0, most))
     count += (count < most) & (once + (count + 1) * each <= capacity)
     count -= once + count * each > capacity
-    return np.maximum(count, 0).astype(np.int64)
+    whole: Ints = np.maximum(count, 0).astype(np.int64)
+    return whole
 
 
 def _round_up_deadlines(deadline: Ints, shape: Ints, chain: Chain) -> Ints:
@@ -299,12 +301,18 @@ def _round_up_deadlines(deadline: Ints, shape: Ints, chain: Chain) -> Ints:
     return possible
 
 
+def _numbered(usage: Ints) -> Ints:
+    """Equal rows have equal numbers."""
+    weights = np.cumprod(np.concatenate(([1], usage.max(axis=0)[:-1] + 1)))
+    return np.unique(usage @ weights, return_inverse=True)[1].ravel()
+
+
 def _undominated(columns: Columns, usage: Ints) -> Columns:
     """Without those of the same shape and devices of which one of the ``LAGS`` before them in the order of time is nowhere worse,
     until none is left (of equals, the first stays).
     """
-    _, kind = np.unique(usage, axis=0, return_inverse=True)
-    group = columns.shape * (int(kind.max(initial=0)) + 1) + kind.ravel()[columns.option]
+    kind = _numbered(usage)
+    group = columns.shape * (int(kind.max(initial=0)) + 1) + kind[columns.option]
     order = np.lexsort((columns.option, -columns.deadline, columns.sync_s, columns.time_s, group))
     columns, group = columns.take(order), group[order]
     lag = 1

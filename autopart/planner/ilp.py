@@ -48,8 +48,8 @@ import numpy as np
 from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
-from autopart.planner.columns import FOREVER, Chain, Columns, Ints
-from autopart.planner.problem import Array, Problem, Solution
+from autopart.planner.columns import FOREVER, Chain, Columns
+from autopart.planner.problem import Array, Ints, Problem, Solution
 from autopart.planner.search import Floors, Leaf, branch_and_bound, silent
 
 LEVELS = 40

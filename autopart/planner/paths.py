@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autopart.planner.columns import FOREVER, Chain, Columns, Ints
-from autopart.planner.problem import Array
+from autopart.planner.columns import FOREVER, Chain, Columns
+from autopart.planner.problem import Array, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Levels:
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """``stage[l, shape]``: cheapest stage of a shape that fits at level l + 1 (the last entry answers for shape -1: there is none).
+    """``stage[l, shape]``: cheapest stage of a shape that fits at level l + 1; the last entry answers for shape -1, which is none.
     ``suffix[p, i]``: cheapest way to cut [i, n) into p stages (the last row: into that many or more, unless pinned).
     """
 

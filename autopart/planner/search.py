@@ -179,7 +179,7 @@ def _weigh(search: _Search) -> None:
     for index, setting in enumerate(search.problem.settings):
         if setting.options:
             search.check()
-            search.work[index] = work_of(search.problem, setting, stack_of(search.problem, setting))
+            search.work[index] = work_of(search.problem, setting)
             search.wait(search.work[index].bound_s, index)
     search.current_s = float("inf")
 

@@ -4,15 +4,12 @@ line fills theirs up, which changes no maximum and no minimum over lines), n blo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from autopart.planner.problem import Array, Option, Overlap, Problem, Setting
-
-Ints = NDArray[np.int64]
+from autopart.planner.problem import Array, Ints, Option, Overlap, Problem, Setting, Tie
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,46 +34,69 @@ class Stack:
 
 def stack_of(problem: Problem, setting: Setting) -> Stack:
     options, blocks = setting.options, problem.blocks
-    nothing = np.zeros(blocks)
-    overlap = [option.overlap or Overlap(nothing, nothing, 1.0) for option in options]
-    boundary, output = _table(options, lambda o: o.boundary_s), _lines([_output(option, blocks) for option in options])
+    boundary = np.array([o.boundary_s for o in options])
     boundary[:, [0, -1]] = 0.0
-    output[..., -1] = 0.0
-    no_ends = np.zeros(blocks + 1)
+    reduce_s, backward_s, bucket_s = _overlaps(options, blocks)
     return Stack(
         usage=np.array([o.usage for o in options], dtype=np.int64).reshape(len(options), len(problem.devices)),
-        time_s=_lines([o.time_s for o in options]),
+        time_s=lines_of([o.time_s for o in options]),
         boundary_s=boundary,
-        end_s=_table(options, lambda o: no_ends if o.end_s is None else o.end_s),
-        sync_s=_table(options, lambda o: o.sync_s),
-        reduce_s=np.array([each.reduce_s for each in overlap]),
-        backward_s=np.array([each.backward_s for each in overlap]),
-        bucket_s=np.array([each.bucket_s for each in overlap]),
-        capacity_bytes=_lines([o.capacity_bytes for o in options]),
-        static_bytes=_lines([o.static_bytes for o in options]),
-        inflight_bytes=_lines([o.inflight_bytes for o in options]),
-        transient_bytes=_lines([o.transient_bytes for o in options]),
-        output_bytes=output,
-        tied_bytes=np.array([o.saved_bytes(problem.ties) for o in options]).reshape(len(options), len(problem.ties)),
+        end_s=_ends(options, blocks),
+        sync_s=np.array([o.sync_s for o in options]),
+        reduce_s=reduce_s,
+        backward_s=backward_s,
+        bucket_s=bucket_s,
+        capacity_bytes=lines_of([o.capacity_bytes for o in options]),
+        static_bytes=lines_of([o.static_bytes for o in options]),
+        inflight_bytes=lines_of([o.inflight_bytes for o in options]),
+        transient_bytes=lines_of([o.transient_bytes for o in options]),
+        output_bytes=_outputs(options, blocks),
+        tied_bytes=_tied(options, problem.ties),
     )
 
 
-def _table(options: Sequence[Option], row: Callable[[Option], Array]) -> Array:
-    return np.array([row(option) for option in options])
+def _overlaps(options: Sequence[Option], blocks: int) -> tuple[Array, Array, Array]:
+    if all(option.overlap is None for option in options):
+        return _zeros(len(options), blocks), _zeros(len(options), blocks), np.ones(len(options))
+    nothing = np.zeros(blocks)
+    overlap = [option.overlap or Overlap(nothing, nothing, 1.0) for option in options]
+    bucket_s = np.array([each.bucket_s for each in overlap])
+    return np.array([each.reduce_s for each in overlap]), np.array([each.backward_s for each in overlap]), bucket_s
 
 
-def _output(option: Option, blocks: int) -> Array:
-    none = np.zeros((len(option.capacity_bytes), blocks + 1))
-    return none if option.output_bytes is None else option.output_bytes
+def _ends(options: Sequence[Option], blocks: int) -> Array:
+    if all(option.end_s is None for option in options):
+        return _zeros(len(options), blocks + 1)
+    nothing = np.zeros(blocks + 1)
+    return np.array([nothing if option.end_s is None else option.end_s for option in options])
 
 
-def _lines(rows: Sequence[Array]) -> Array:
+def _outputs(options: Sequence[Option], blocks: int) -> Array:
+    if all(option.output_bytes is None for option in options):
+        return _zeros(max(len(option.capacity_bytes) for option in options), len(options), blocks + 1)
+    found = lines_of(
+        [np.zeros((len(o.capacity_bytes), blocks + 1)) if o.output_bytes is None else o.output_bytes for o in options]
+    )
+    found[..., -1] = 0.0
+    return found
+
+
+def _tied(options: Sequence[Option], ties: Sequence[Tie]) -> Array:
+    return np.array([o.saved_bytes(ties) for o in options]) if ties else np.zeros((len(options), 0))
+
+
+def _zeros(*shape: int) -> Array:
+    """Without memory."""
+    return np.broadcast_to(0.0, shape)
+
+
+def lines_of(rows: Sequence[Array]) -> Array:
     """[lines, ...] of each option -> [p, o, ...]."""
-    counts = np.array([len(row) for row in rows])
+    counts = np.array([row.shape[0] for row in rows])
     found = np.empty((int(counts.max()), len(rows), *rows[0].shape[1:]))
-    for count in np.unique(counts):
+    for count in np.flatnonzero(np.bincount(counts)):
         where = np.flatnonzero(counts == count)
-        block = np.moveaxis(np.array([rows[i] for i in where]), 1, 0)
-        found[:count, where] = block
-        found[count:, where] = block[:1]
+        block = np.array([rows[i] for i in where.tolist()])
+        for line in range(len(found)):
+            found[line, where] = block[:, line if line < count else 0]
     return found

@@ -1,7 +1,7 @@
 """Bounds in closed form, by how much there is to do: enough to leave most settings, and most columns of the others, unmade.
 
-Let T be the slowest stage's time of a pipeline with M microbatches, and price_g >= 0 of a device with sum_g price_g devices_g = 1.
-Its stages take sum_c price . usage_c <= 1, each for t_c <= T, and a block b takes price . usage_o time_o,b at least, under
+Let T be the slowest stage's time of a pipeline with M microbatches, and price_g >= 0 with sum_g price_g devices_g = 1. Its stages
+take sum_c price . usage_c <= 1, each for t_c <= T, and a block b takes price . usage_o time_o,b at least, under
 whichever option o:
 
     T >= sum_c price . usage_c t_c >= work = sum_b work_b,    work_b = min_o price . usage_o time_o,b
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from ortools.linear_solver import pywraplp
 
-from autopart.planner.problem import Array, Problem, Setting
-from autopart.planner.stack import Stack
+from autopart.planner.problem import Array, Ints, Problem, Setting
+from autopart.planner.stack import lines_of
 
 ROUNDS = 40
 SLACK = 1e-9  # of the work: what rounding could add to it
@@ -53,31 +53,33 @@ class Work:
         return found
 
 
-def work_of(problem: Problem, setting: Setting, stack: Stack) -> Work:
-    """Block by block of the middle, kind by kind; the first and the last are kinds of their own."""
+def work_of(problem: Problem, setting: Setting) -> Work:
+    """Kind by kind; the first block and the last are kinds of their own."""
     kinds = np.array([-1, *problem.kinds[1:-1], -2][: problem.blocks])
     _, blocks, kind_of, count = np.unique(kinds, return_index=True, return_inverse=True, return_counts=True)
+    usage = np.array([o.usage for o in setting.options], dtype=np.int64)
     devices = np.array(problem.devices, dtype=np.float64)
-    time_s = _usable(setting, stack, blocks)
-    time_s[(stack.usage > devices).any(axis=1)] = np.inf
+    time_s = _usable(problem, setting, blocks, count)
+    time_s[(usage > devices).any(axis=1)] = np.inf
     if not np.isfinite(time_s.min(axis=0)).all():
-        return Work(setting.microbatches, np.full(problem.blocks, np.inf), np.zeros(len(stack.usage)))
-    price = _best_price(time_s, count, stack.usage, devices)
-    taken = stack.usage @ price
-    return Work(setting.microbatches, _cheapest(time_s, taken).min(axis=0)[kind_of], taken)
+        return Work(setting.microbatches, np.full(problem.blocks, np.inf), np.zeros(len(usage)))
+    taken = usage @ _best_price(time_s, count, usage, devices)
+    return Work(setting.microbatches, _cheapest(time_s, taken).min(axis=0)[kind_of.ravel()], taken)
 
 
-def _usable(setting: Setting, stack: Stack, blocks: Array) -> Array:
-    """[o, blocks] seconds of the line that is slowest on the whole, infinite where one microbatch does not fit."""
-    slowest = stack.time_s.sum(axis=2).argmax(axis=0)
-    time_s = stack.time_s[slowest, np.arange(len(slowest))][:, blocks]
-    needed = (stack.static_bytes + stack.inflight_bytes + stack.transient_bytes)[:, :, blocks]
-    if setting.schedule == "gpipe":
-        needed += (setting.microbatches - 1) * stack.inflight_bytes[:, :, blocks]
-    needed -= stack.tied_bytes.sum(axis=1)[None, :, None]
-    fits = (needed <= stack.capacity_bytes[:, :, None] * (1 + SLACK)).all(axis=0)
-    found: Array = np.where(fits, time_s, np.inf)
-    return found
+def _usable(problem: Problem, setting: Setting, blocks: Ints, count: Ints) -> Array:
+    """[o, kinds] seconds of the line that is slowest on the whole, infinite where one microbatch does not fit."""
+    options = setting.options
+    by_line = lines_of([o.time_s[:, blocks] for o in options])
+    time_s: Array = by_line[(by_line @ count).argmax(axis=0), np.arange(len(options))]
+    most = setting.microbatches if setting.schedule == "gpipe" else 1
+    needed = lines_of(
+        [o.static_bytes[:, blocks] + most * o.inflight_bytes[:, blocks] + o.transient_bytes[:, blocks] for o in options]
+    )
+    saved = np.array([sum(o.saved_bytes(problem.ties)) for o in options])
+    capacity = lines_of([o.capacity_bytes for o in options]) * (1 + SLACK) + saved
+    time_s[(needed > capacity[:, :, None]).any(axis=0)] = np.inf
+    return time_s
 
 
 def _cheapest(time_s: Array, taken: Array) -> Array:
@@ -87,7 +89,7 @@ def _cheapest(time_s: Array, taken: Array) -> Array:
     return found
 
 
-def _best_price(time_s: Array, count: Array, usage: Array, devices: Array) -> Array:
+def _best_price(time_s: Array, count: Ints, usage: Ints, devices: Array) -> Array:
     """Prices of all devices together 1 that make the work largest, by cutting planes: each choice of options is one."""
     price = 1.0 / (len(devices) * devices)
     if len(devices) == 1:
