@@ -304,7 +304,8 @@ def _round_up_deadlines(deadline: Ints, shape: Ints, chain: Chain) -> Ints:
 def _numbered(usage: Ints) -> Ints:
     """Equal rows have equal numbers."""
     weights = np.cumprod(np.concatenate(([1], usage.max(axis=0)[:-1] + 1)))
-    return np.unique(usage @ weights, return_inverse=True)[1].ravel()
+    number: Ints = np.unique(usage @ weights, return_inverse=True)[1].ravel()
+    return number
 
 
 def _undominated(columns: Columns, usage: Ints) -> Columns:

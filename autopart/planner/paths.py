@@ -27,7 +27,7 @@ class Levels:
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """``stage[l, shape]``: cheapest stage of a shape that fits at level l + 1; the last entry answers for shape -1, which is none.
+    """``stage[l, shape]``: cheapest stage of a shape that fits at level l + 1 (the last entry: of shape -1, none).
     ``suffix[p, i]``: cheapest way to cut [i, n) into p stages (the last row: into that many or more, unless pinned).
     """
 
