@@ -56,10 +56,10 @@ import numpy as np
 from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
-from autopart.planner.columns import FOREVER, Chain, Columns, Ints
+from autopart.planner.columns import FOREVER, Chain, Columns
 from autopart.planner.order import Stages
 from autopart.planner.pairs import pairs
-from autopart.planner.problem import Array, Problem, Solution
+from autopart.planner.problem import Array, Ints, Problem, Solution
 from autopart.planner.search import Floors, Leaf, branch_and_bound, silent
 
 LEVELS = 40
