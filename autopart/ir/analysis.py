@@ -216,9 +216,9 @@ S = TypeVar("S")
 
 
 def once(function: Callable[[T], S]) -> Callable[[T], S]:
-    """Remembers the last few answers by the identity of an immutable argument."""
+    """Remembers the last answers by the identity of an immutable argument: a plan looks at a graph for every way to split it."""
 
-    @lru_cache(maxsize=8)
+    @lru_cache(maxsize=64)
     def remembered(key: _Same[T]) -> S:
         return function(key.value)
 

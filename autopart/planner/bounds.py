@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 from ortools.linear_solver import pywraplp
 
-from autopart.planner.columns import Chain, Columns, Ints
+from autopart.planner.columns import Chain, Columns
 from autopart.planner.neighbours import ClassTables, cheapest, pairs_s, tabulate
 from autopart.planner.paths import Tables, priced
-from autopart.planner.problem import Array
+from autopart.planner.problem import Array, Ints
 
 ROUNDS = 200
 
@@ -132,8 +132,9 @@ def _solve(master: _Master) -> tuple[float, Array]:
 
 def floor_of(chain: Chain, columns: Columns, cost: Array) -> float:
     """Largest over the blocks of the smallest cost among the columns that can hold it: every pipeline has a stage as costly."""
+    shape, first = np.unique(columns.shape, return_index=True)
     cheapest_of = np.full(len(chain.shapes.start) + 1, np.inf)
-    np.minimum.at(cheapest_of, columns.shape, cost)
+    cheapest_of[shape] = np.minimum.reduceat(cost, first)
     by_interval = cheapest_of[chain.shapes.of]
     holding = np.minimum.accumulate(np.minimum.accumulate(by_interval, axis=0)[:, ::-1], axis=1)[:, ::-1]
     blocks = np.arange(chain.blocks)

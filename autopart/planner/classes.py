@@ -13,11 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autopart.planner.problem import Array, Option, Routes, Setting
+from autopart.planner.problem import Array, Ints, Option, Routes, Setting
 
 CLASSES = 8
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +33,11 @@ class Neighbours:
     @property
     def count(self) -> int:
         return int(self.pair_s.shape[1])
+
+    def alone_s(self, options: Ints, start: Ints, stop: Ints) -> Array:
+        """[option, interval] what stages pay extra at least whoever their neighbours are."""
+        found: Array = (self.start_s[start] + self.stop_s[stop])[:, self.of[options]].T
+        return found
 
     @property
     def most_s(self) -> float:

@@ -7,16 +7,20 @@ A column is a shape under an option.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autopart.planner.classes import Neighbours, make_neighbours
-from autopart.planner.problem import Array, Option, Problem, Setting, Tie
+from autopart.planner.problem import Array, Ints, Problem, Setting
+from autopart.planner.stack import Stack, stack_of
+from autopart.planner.work import Work, work_of
 
-Ints = NDArray[np.int64]
+CHUNK = 512  # options that are priced at a time, so that what is dropped at once never takes memory together
+LAGS = 8  # columns before a column that may dominate it
 FOREVER = np.iinfo(np.int64).max  # deadline of a stage that fits at every position
 
 
@@ -37,6 +41,14 @@ class Shapes:
     def floats(self) -> NDArray[np.bool_]:
         """Shapes inside one run, as opposed to anchored ones."""
         return np.equal(self.first, self.last)
+
+    @cached_property
+    def intervals(self) -> tuple[Ints, Ints, Ints]:
+        """(i, j) of all intervals, those of a shape together; and where each shape begins."""
+        i, j = np.nonzero(self.of >= 0)
+        shape = self.of[i, j]
+        order = np.argsort(shape, kind="stable")
+        return i[order], j[order], np.searchsorted(shape[order], np.arange(len(self.start)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,20 +96,17 @@ class Chain:
     neighbours: Neighbours | None = None
 
 
-def find_runs(problem: Problem, setting: Setting) -> tuple[tuple[int, int], ...]:
+def find_runs(problem: Problem, setting: Setting, stack: Stack | None = None) -> tuple[tuple[int, int], ...]:
     """Longest stretches [a, b) of identical blocks whose boundaries a..b cost the same. A tied block is a run by itself."""
+    stack = stack or stack_of(problem, setting)
     tied = {block for tie in problem.ties for block in (tie.first, tie.second)}
-    same_boundary = np.ones(problem.blocks, dtype=bool)
-    same_block = np.ones(problem.blocks - 1, dtype=bool)
-    for option in setting.options:
-        for costs in (option.time_s, option.sync_s, option.static_bytes, option.inflight_bytes, option.transient_bytes):
-            same_block &= _equal_neighbours(np.atleast_2d(costs))
-        if option.overlap is not None:
-            same_block &= _equal_neighbours(np.array([option.overlap.reduce_s, option.overlap.backward_s]))
-        same_boundary &= _equal_neighbours(option.boundary_s[None, :])
-        for at_boundary in (option.output_bytes, option.end_s):
-            if at_boundary is not None:
-                same_boundary &= _equal_neighbours(np.atleast_2d(at_boundary))
+    by_block = (
+        stack.time_s, stack.sync_s, stack.reduce_s, stack.backward_s, stack.static_bytes, stack.inflight_bytes,
+        stack.transient_bytes,
+    )  # fmt: skip
+    same_block = np.all([_equal_neighbours(costs) for costs in by_block], axis=0)
+    by_boundary = (stack.boundary_s, stack.end_s, stack.output_bytes)
+    same_boundary = np.all([_equal_neighbours(costs) for costs in by_boundary], axis=0)
     if setting.routes is not None:
         same_boundary &= _equal_neighbours(np.array([setting.routes.messages, setting.routes.nbytes]))
     runs: list[tuple[int, int]] = []
@@ -119,11 +128,16 @@ def find_runs(problem: Problem, setting: Setting) -> tuple[tuple[int, int], ...]
 
 
 def _equal_neighbours(costs: Array) -> NDArray[np.bool_]:
-    left, right = costs[:, :-1], costs[:, 1:]
-    equal: NDArray[np.bool_] = np.all(np.abs(left - right) <= 1e-12 * np.abs(right), axis=0)
+    rows = costs.reshape(-1, costs.shape[-1])
+    left, right = rows[:, :-1], rows[:, 1:]
+    equal: NDArray[np.bool_] = np.all(left == right, axis=0)
+    if not equal.all():
+        near = np.flatnonzero(~equal)
+        equal[near] = np.all(np.abs(left[:, near] - right[:, near]) <= 1e-12 * np.abs(right[:, near]), axis=0)
     return equal
 
 
+@lru_cache(maxsize=8)
 def find_shapes(blocks: int, runs: tuple[tuple[int, int], ...]) -> Shapes:
     """Every interval's shape."""
     run_of = np.repeat(np.arange(len(runs)), [b - a for a, b in runs])
@@ -142,72 +156,149 @@ def find_shapes(blocks: int, runs: tuple[tuple[int, int], ...]) -> Shapes:
     return Shapes(runs, of, start, stop, run_of[start], run_of[stop - 1])
 
 
-def make_chain(problem: Problem, setting: Setting) -> Chain:
-    shapes = find_shapes(problem.blocks, find_runs(problem, setting))
+def make_chain(problem: Problem, setting: Setting, stack: Stack | None = None) -> Chain:
+    stack = stack or stack_of(problem, setting)
+    shapes = find_shapes(problem.blocks, find_runs(problem, setting, stack))
     limit = min(problem.blocks, sum(problem.devices), problem.stages or problem.blocks)
-    limits = [*problem.devices, *problem.slots, *(budget.limit for budget in problem.budgets)]
-    taken = [[*o.usage, *o.slots, *(budget.taken(o) for budget in problem.budgets)] for o in setting.options]
-    usage = np.array(taken, dtype=np.int64).reshape(len(setting.options), len(limits))
-    devices = np.array(limits, dtype=np.int64)
-    neighbours = make_neighbours(setting, usage, devices)
-    return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, usage, shapes, neighbours)
+    devices = np.array(problem.limits, dtype=np.int64)
+    neighbours = make_neighbours(setting, stack.usage, devices)
+    return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, stack.usage, shapes, neighbours)
 
 
 def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:
     """All columns of a setting that fit somewhere, less those that another one of the same devices dominates."""
-    costs = [_column_costs(option, problem.ties, setting, chain.shapes) for option in setting.options]
-    time = np.array([c[0] for c in costs]).T
-    if chain.neighbours is not None:
-        own = chain.neighbours.of
-        time = time + chain.neighbours.start_s[chain.shapes.start][:, own] + chain.neighbours.stop_s[chain.shapes.stop][:, own]
-    sync = np.array([c[1] for c in costs]).T
-    deadline = _round_up_deadlines(np.array([c[2] for c in costs], dtype=np.int64).T, chain)
-    fits = (deadline > 0) & (chain.usage <= chain.devices).all(axis=1)
-    fits &= ~_dominated(time, sync, deadline, fits, _alike(setting, chain.usage))
-    shape, option = np.nonzero(fits)
+    stack = stack_of(problem, setting)
+    return columns_below(problem, setting, chain, stack, work_of(problem, setting), np.inf)[0]
+
+
+def columns_below(
+    problem: Problem, setting: Setting, chain: Chain, stack: Stack, work: Work, reach_s: float
+) -> tuple[Columns, float]:
+    """Those that ``work`` does not keep out of all pipelines whose step is below ``reach_s``; and the shortest step that the
+    others could have.
+    """
+    own, left_s = [], np.inf
+    sums, surcharge_s = _Sums(stack, problem), _surcharges(problem, stack.usage)
+    able, kind = np.flatnonzero((stack.usage <= chain.devices).all(axis=1)), _alike(setting, stack.usage)
+    for options in np.array_split(able, max(1, -(-len(able) // CHUNK))):
+        time, sync = _times(sums, chain.shapes, options)
+        if chain.neighbours is not None:
+            time += chain.neighbours.alone_s(options, chain.shapes.start, chain.shapes.stop)
+        inside = _interval_sums(work.work_s[None, :], chain.shapes.start, chain.shapes.stop)[0]
+        by_column = work.by_column(work.taken[options, None], inside, time, sync)
+        keep = (by_column < reach_s) | (reach_s == np.inf)
+        left_s = min(left_s, float(by_column[~keep].min(initial=np.inf)))
+        option, shape = np.nonzero(keep)
+        deadline = _round_up_deadlines(_deadlines(sums, chain.shapes, setting, options, option, shape), shape, chain)
+        fits = deadline > 0
+        chosen, own_s = options[option[fits]], time[keep][fits]
+        found = Columns(shape[fits], chosen, own_s, sync[keep][fits], deadline[fits], own_s + surcharge_s[chosen])
+        own.append(_undominated(found, kind))
+    columns = _undominated(_joined(own), kind)
+    return columns.take(np.lexsort((columns.option, -columns.deadline, columns.shape))), left_s
+
+
+def _surcharges(problem: Problem, usage: Ints) -> Array:
+    """[option] what is paid for the units of budgets, which are the last limits."""
     unit_s = np.array([budget.unit_s for budget in problem.budgets])
-    surcharge = chain.usage[:, chain.usage.shape[1] - len(unit_s) :] @ unit_s
-    columns = Columns(shape, option, time[fits], sync[fits], deadline[fits], time[fits] + surcharge[option])
-    return columns.take(np.lexsort((columns.option, -columns.deadline, columns.shape)))
-
-
-def _column_costs(option: Option, ties: tuple[Tie, ...], setting: Setting, shapes: Shapes) -> tuple[Array, Array, Array]:
-    """(seconds per microbatch, seconds of synchronisation, deadline) by shape."""
-    i, j = shapes.start, shapes.stop
-    boundary = option.boundary_s[i] * (i > 0) + option.boundary_s[j] * (j < option.boundary_s.size - 1)
-    if option.end_s is not None:
-        boundary = boundary + option.end_s[j]
-    time = _interval_sums(option.time_s, i, j).max(axis=0) + boundary
-    sync = _interval_sums(option.sync_s[None, :], i, j)[0]
-    if option.overlap is not None:
-        sync -= option.overlap.hidden_s(*_interval_sums(np.array([option.overlap.reduce_s, option.overlap.backward_s]), i, j))
-    once = _interval_sums(option.static_bytes, i, j) + _interval_maxima(option.transient_bytes, i, j)
-    for tie, saved in zip(ties, option.saved_bytes(ties), strict=True):
-        once = once - saved * ((i <= tie.first) & (tie.second < j))
-    inflight = _interval_sums(option.inflight_bytes, i, j)
-    if option.output_bytes is not None:
-        inflight = inflight + option.output_bytes[:, j] * (j < option.boundary_s.size - 1)
-    counts = _counts_that_fit(option.capacity_bytes[:, None], once, inflight, setting.microbatches).min(axis=0)
-    if setting.schedule == "gpipe":
-        counts = np.where(counts >= setting.microbatches, setting.microbatches, 0)
-    deadline = np.where(counts >= setting.microbatches, FOREVER, counts)
-    return time, sync, deadline
-
-
-def _interval_sums(costs: Array, start: Ints, stop: Ints) -> Array:
-    sums = np.concatenate((np.zeros((costs.shape[0], 1)), np.cumsum(costs, axis=1)), axis=1)
-    found: Array = sums[:, stop] - sums[:, start]
+    found: Array = usage[:, usage.shape[1] - len(unit_s) :] @ unit_s
     return found
 
 
-def _interval_maxima(costs: Array, start: Ints, stop: Ints) -> Array:
-    """``start`` ascends."""
-    found = np.zeros((costs.shape[0], len(start)))
-    if not costs.any():
-        return found
-    firsts, begins = np.unique(start, return_index=True)
-    for i, begin, end in zip(firsts, begins, [*begins[1:], len(start)], strict=True):
-        found[:, begin:end] = np.maximum.accumulate(costs[:, i:], axis=1)[:, stop[begin:end] - i - 1]
+def _joined(parts: Sequence[Columns]) -> Columns:
+    return Columns(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Columns)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Of every quantity over the blocks before each boundary: an interval's is a difference."""
+
+    stack: Stack
+    problem: Problem
+
+    @cached_property
+    def time_s(self) -> Array:
+        return _before(self.stack.time_s)
+
+    @cached_property
+    def sync_s(self) -> Array:
+        return _before(self.stack.sync_s)
+
+    @cached_property
+    def reduce_s(self) -> Array:
+        return _before(self.stack.reduce_s)
+
+    @cached_property
+    def backward_s(self) -> Array:
+        return _before(self.stack.backward_s)
+
+    @cached_property
+    def static_bytes(self) -> Array:
+        return _before(self.stack.static_bytes)
+
+    @cached_property
+    def inflight_bytes(self) -> Array:
+        return _before(self.stack.inflight_bytes)
+
+
+def _before(costs: Array) -> Array:
+    found = np.zeros((*costs.shape[:-1], costs.shape[-1] + 1))
+    np.cumsum(costs, axis=-1, out=found[..., 1:])
+    return found
+
+
+def _times(sums: _Sums, shapes: Shapes, options: Ints) -> tuple[Array, Array]:
+    """[option, shape] seconds per microbatch, seconds of synchronisation."""
+    i, j, stack = shapes.start, shapes.stop, sums.stack
+    boundary = stack.boundary_s[options]
+    time = np.max([_differences(line, i, j) for line in sums.time_s[:, options]], axis=0)
+    time += np.take(boundary, i, axis=1) + np.take(boundary + stack.end_s[options], j, axis=1)
+    sync = _differences(sums.sync_s[options], i, j)
+    hides = np.flatnonzero(stack.reduce_s[options].any(axis=1))
+    if len(hides):
+        reduce_s, backward_s = (_differences(each[options[hides]], i, j) for each in (sums.reduce_s, sums.backward_s))
+        last = 1.0 / np.maximum(1.0, reduce_s / stack.bucket_s[options[hides], None])
+        sync[hides] -= np.minimum(reduce_s, backward_s) * (1.0 - last)
+    return time, sync
+
+
+def _differences(before: Array, start: Ints, stop: Ints) -> Array:
+    """[.., boundary] -> [.., interval]"""
+    found: Array = np.take(before, stop, axis=-1) - np.take(before, start, axis=-1)
+    return found
+
+
+def _interval_sums(costs: Array, start: Ints, stop: Ints) -> Array:
+    return _differences(_before(costs), start, stop)
+
+
+def _deadlines(sums: _Sums, shapes: Shapes, setting: Setting, options: Ints, own: Ints, shape: Ints) -> Ints:
+    """Of pairs of one of these options and a shape."""
+    i, j, stack, option = shapes.start[shape], shapes.stop[shape], sums.stack, options[own]
+    saved = np.zeros(len(shape))
+    for tie, by_option in zip(sums.problem.ties, stack.tied_bytes.T, strict=True):
+        saved += by_option[option] * ((i <= tie.first) & (tie.second < j))
+    counts = np.full(len(shape), setting.microbatches)
+    for line in range(len(stack.capacity_bytes)):
+        static, inflight = sums.static_bytes[line], sums.inflight_bytes[line]
+        once = static[option, j] - static[option, i] + _interval_maxima(stack.transient_bytes[line, options], own, i, j) - saved
+        each = inflight[option, j] - inflight[option, i] + stack.output_bytes[line][option, j]
+        counts = np.minimum(counts, _counts_that_fit(stack.capacity_bytes[line][option], once, each, setting.microbatches))
+    if setting.schedule == "gpipe":
+        counts = np.where(counts >= setting.microbatches, setting.microbatches, 0)
+    deadline: Ints = np.where(counts >= setting.microbatches, FOREVER, counts)
+    return deadline
+
+
+def _interval_maxima(costs: Array, option: Ints, start: Ints, stop: Ints) -> Array:
+    """The largest of costs[option, start:stop]: of two stretches of a power of two that cover it."""
+    found = np.zeros(len(option))
+    power = np.frexp((stop - start).astype(np.float64))[1] - 1
+    table = costs
+    for exponent in range(int(power.max(initial=-1)) + 1):
+        at = np.flatnonzero(power == exponent)
+        found[at] = np.maximum(table[option[at], start[at]], table[option[at], stop[at] - 2**exponent])
+        table = np.maximum(table[:, : -(2**exponent)], table[:, 2**exponent :])
     return found
 
 
@@ -215,40 +306,51 @@ def _counts_that_fit(capacity: Array, once: Array, each: Array, most: int) -> In
     """Largest count <= most with once + count * each <= capacity (this very inequality, not its rounded quotient); 0 if none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         quotient = np.where(each > 0, (capacity - once) / each, np.where(once <= capacity, np.inf, 0.0))
-    count = np.clip(np.nan_to_num(np.floor(quotient), posinf=most), 0, most)
-    count = np.where((count < most) & (once + (count + 1) * each <= capacity), count + 1, count)
-    count = np.where(once + count * each <= capacity, count, count - 1)
+    count = np.floor(np.clip(quotient, 0, most))
+    count += (count < most) & (once + (count + 1) * each <= capacity)
+    count -= once + count * each > capacity
     whole: Ints = np.maximum(count, 0).astype(np.int64)
     return whole
 
 
-def _round_up_deadlines(deadline: Ints, chain: Chain) -> Ints:
+def _round_up_deadlines(deadline: Ints, shape: Ints, chain: Chain) -> Ints:
     """A deadline past the last position that the shape can have never binds."""
     reach = np.minimum(chain.blocks - chain.shapes.stop + 1, chain.limit)
-    rounded = np.where(deadline >= reach[:, None], FOREVER, deadline)
+    rounded = np.where(deadline >= reach[shape], FOREVER, deadline)
     possible: Ints = np.where(deadline > 0, rounded, 0)
     return possible
 
 
+def _numbered(usage: Ints) -> Ints:
+    """Equal rows have equal numbers."""
+    weights = np.cumprod(np.concatenate(([1], usage.max(axis=0)[:-1] + 1)))
+    number: Ints = np.unique(usage @ weights, return_inverse=True)[1].ravel()
+    return number
+
+
 def _alike(setting: Setting, usage: Ints) -> Ints:
     """[option] equal numbers for options that take the same of every limit and pay the same with any neighbour."""
+    number = _numbered(usage)
+    if setting.routes is None:
+        return number
     kinds: dict[object, int] = {}
-    pays = [(o.place, o.boundary_s.tobytes()) if setting.routes else None for o in setting.options]
-    keys = zip(map(tuple, usage.tolist()), pays, strict=True)
-    return np.array([kinds.setdefault(key, len(kinds)) for key in keys], dtype=np.int64)
+    keys = zip(number.tolist(), setting.options, strict=True)
+    return np.array([kinds.setdefault((n, o.place, o.boundary_s.tobytes()), len(kinds)) for n, o in keys], dtype=np.int64)
 
 
-def _dominated(time: Array, sync: Array, deadline: Ints, fits: NDArray[np.bool_], kind: Ints) -> NDArray[np.bool_]:
-    """[shape, option]: another option of the same kind is nowhere worse there (of equals, the first stays)."""
-    dominated = np.zeros(time.shape, dtype=bool)
-    for group in range(int(kind.max()) + 1):
-        members = np.flatnonzero(kind == group)
-        for b in members:
-            for a in members:
-                if a == b:
-                    continue
-                worse = (time[:, a] <= time[:, b]) & (sync[:, a] <= sync[:, b]) & (deadline[:, a] >= deadline[:, b])
-                if a > b:
-                    worse &= (time[:, a] < time[:, b]) | (sync[:, a] < sync[:, b]) | (deadline[:, a] > deadline[:, b])
-                dominated[:, b] |= worse & fits[:, a]
-    return dominated
+def _undominated(columns: Columns, kind: Ints) -> Columns:
+    """Without those of the same shape and kind of option of which one of the ``LAGS`` before them in the order of time is nowhere
+    worse, until none is left (of equals, the first stays).
+    """
+    group = columns.shape * (int(kind.max(initial=0)) + 1) + kind[columns.option]
+    order = np.lexsort((columns.option, -columns.deadline, columns.sync_s, columns.time_s, group))
+    columns, group = columns.take(order), group[order]
+    lag = 1
+    while lag <= LAGS and lag < len(columns):
+        worse = (group[lag:] == group[:-lag]) & (columns.sync_s[lag:] >= columns.sync_s[:-lag])
+        worse &= columns.deadline[lag:] <= columns.deadline[:-lag]
+        if worse.any():
+            keep = np.concatenate((np.ones(lag, dtype=bool), ~worse))
+            columns, group = columns.take(keep), group[keep]
+        lag = 1 if np.count_nonzero(worse) > len(columns) // 50 else lag + 1
+    return columns

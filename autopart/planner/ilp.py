@@ -26,8 +26,8 @@ Constraints
     (5) anchored deadlines     later_r + (L - q + 1) sum {z_c : c anchored, ends in r, q_c <= q} <= L
     (6) floating deadlines     n(q) > 0 implies after_r + n(q) <= q, where n(q) = sum {z_c : c floats in r, q_c <= q} and
                                after_r = later_{r+1} + sum {z_c : c anchored, begins in r} stages follow the run's floats
-    (7) levels      z_c <= bound_c v_i for the level i of t_c; v_{i+1} <= v_i; likewise w, and e_sr with the least that one of two
-                    such neighbours takes
+    (7) levels      z_c <= bound_c v_i for the level i of t_c; v_{i+1} <= v_i; likewise w, and what ``pairs`` knows of stages
+                    that have neighbours of other classes
     (8) others      of the stages of each forbidden pipeline one column at least is used less often
     (9) pairs       sum_r e_sr = stages of class s but the last, sum_r e_rs = stages of class s but the first,
                     sum_{s != r} e_sr >= number of classes used - 1
@@ -57,10 +57,10 @@ import numpy as np
 from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
-from autopart.planner.classes import Neighbours
-from autopart.planner.columns import FOREVER, Chain, Columns, Ints
+from autopart.planner.columns import FOREVER, Chain, Columns
 from autopart.planner.order import Stages
-from autopart.planner.problem import Array, Candidate, Problem, Solution
+from autopart.planner.pairs import pairs
+from autopart.planner.problem import Array, Candidate, Ints, Problem, Solution
 from autopart.planner.search import Floors, Leaf, branch_and_bound, silent
 
 LEVELS = 40
@@ -98,15 +98,6 @@ def solve(
         start=start,
         enough_s=enough_s,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """Numbers of neighbours by their classes; what such a pair pays at least, and what one of the two takes at least."""
-
-    count: list[cp_model.IntVar]
-    cost_s: Array
-    slowest_s: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,12 +146,10 @@ def solve_leaf(
         model.add(row)
     floating_deadlines(model, chain, columns, uses)
     others(model, uses, forbidden)
-    near = pairs(model, chain, columns, uses)
-    times = np.concatenate((columns.time_s, near.slowest_s))
+    near = pairs(model, chain, columns, uses.z)
+    times, most = np.concatenate((columns.time_s, near.slowest_s)), [*uses.most, *[chain.limit] * len(near.slow)]
     steady = (chain.microbatches - 1) / unit_s
-    slowest, exact_time = levels(
-        model, uses.z + near.count, [*uses.most, *[chain.limit] * len(near.count)], times, floors.time_s, steady
-    )
+    slowest, exact_time = levels(model, uses.z + near.slow, most, times, floors.time_s, steady)
     longest, exact_sync = levels(model, uses.z, uses.most, columns.sync_s, floors.sync_s, 1 / unit_s)
     between = cp_model.LinearExpr.weighted_sum(near.count, [int(cost) for cost in near.cost_s / unit_s])
     objective = uses.weighted(np.floor(columns.cost_s / unit_s).astype(np.int64)) + slowest + longest + between
@@ -324,36 +313,6 @@ def levels(
         model.add(uses[c] <= most[c] * reached[level[c]])
     rises = np.floor(weight * np.diff(kept, prepend=floor)).astype(np.int64)
     return cp_model.LinearExpr.weighted_sum(reached, [int(rise) for rise in rises]), exact
-
-
-def pairs(model: cp_model.CpModel, chain: Chain, columns: Columns, uses: _Uses) -> _Pairs:
-    """(9) Every stage but the last has one behind it, every one but the first one before; k classes meet k - 1 times at least."""
-    if chain.neighbours is None:
-        return _Pairs([], np.zeros(0), np.zeros(0))
-    near, of_column = chain.neighbours, chain.neighbours.of[columns.option]
-    present = [int(s) for s in np.unique(of_column)]
-    pair_s = near.pair_s[1:-1].min(axis=0)
-    pair = {(s, r): model.new_int_var(0, chain.limit, "") for s in present for r in present if np.isfinite(pair_s[s, r])}
-    first, last = chain.shapes.start[columns.shape] == 0, chain.shapes.stop[columns.shape] == chain.blocks
-    some = [model.new_bool_var("") for _ in present]
-    for s, used in zip(present, some, strict=True):
-        mine = of_column == s
-        model.add(cp_model.LinearExpr.sum([pair[s, r] for r in present if (s, r) in pair]) == uses.count(mine & ~last))
-        model.add(cp_model.LinearExpr.sum([pair[r, s] for r in present if (r, s) in pair]) == uses.count(mine & ~first))
-        model.add(uses.count(mine) <= chain.limit * used)
-        model.add(uses.count(mine) >= used)
-    apart = [number for (s, r), number in pair.items() if s != r]
-    model.add(cp_model.LinearExpr.sum(apart) >= cp_model.LinearExpr.sum(some) - 1)
-    fastest_s = {s: float(columns.time_s[of_column == s].min()) for s in present}
-    slowest_s = [_slowest_s(near, s, r, fastest_s[s], fastest_s[r]) for s, r in pair]
-    return _Pairs(list(pair.values()), np.array([pair_s[s, r] for s, r in pair]), np.array(slowest_s))
-
-
-def _slowest_s(near: Neighbours, s: int, r: int, before_s: float, after_s: float) -> float:
-    """What one of two neighbours takes at least, whose columns take so much at least."""
-    own_s = (near.start_s[1:-1, r] - near.stop_s[1:-1, s]) / 2
-    half_s = near.pair_s[1:-1, s, r] / 2
-    return float(np.maximum(before_s + half_s + own_s, after_s + half_s - own_s).min())
 
 
 def in_order(chain: Chain, columns: Columns, used: Ints) -> tuple[tuple[int, int, int], ...]:

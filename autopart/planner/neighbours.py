@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from autopart.planner import paths
 from autopart.planner.classes import Neighbours
-from autopart.planner.columns import Chain, Columns, Ints
+from autopart.planner.columns import Chain, Columns
 from autopart.planner.paths import Levels, Tables, levels_of
-from autopart.planner.problem import Array
+from autopart.planner.problem import Array, Ints
 
 
 @dataclass(frozen=True, eq=False)

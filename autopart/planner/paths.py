@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autopart.planner.columns import FOREVER, Chain, Columns, Ints
-from autopart.planner.problem import Array
+from autopart.planner.columns import FOREVER, Chain, Columns
+from autopart.planner.problem import Array, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class Levels:
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """``stage[l, i, j]``: cheapest stage [i, j) that fits at level l + 1. ``suffix[p, i]``: cheapest way to cut [i, n) into p
-    stages (the last row: into that many or more, unless pinned).
+    """``stage[l, shape]``: cheapest stage of a shape that fits at level l + 1 (the last entry: of shape -1, none).
+    ``suffix[p, i]``: cheapest way to cut [i, n) into p stages (the last row: into that many or more, unless pinned).
     """
 
     levels: Levels
@@ -56,11 +56,29 @@ def tabulate(chain: Chain, columns: Columns, cost: Array) -> Tables:
     suffix = np.full((levels.count + 1, chain.blocks + 1), np.inf)
     suffix[0, -1] = 0.0
     exact = levels.count if levels.pinned else levels.count - 1
+    by_interval = _ByInterval(chain, stage)
     for p in range(1, exact + 1):
-        suffix[p, :-1] = (stage[min(p, levels.deadlines) - 1] + suffix[p - 1]).min(axis=1)
+        suffix[p, :-1] = (by_interval.at(min(p, levels.deadlines)) + suffix[p - 1]).min(axis=1)
     if not levels.pinned:
-        _fill_last_level(stage[-1], suffix)
+        _fill_last_level(by_interval.at(levels.deadlines), suffix)
     return Tables(levels, stage, suffix)
+
+
+class _ByInterval:
+    """Costs of shapes spread over intervals, [i, j], one level at a time: all of them would not stay in the cache."""
+
+    def __init__(self, chain: Chain, stage: Array) -> None:
+        self._of, self._stage = chain.shapes.of, stage
+        self._changes = np.any(stage[1:] != stage[:-1], axis=1)
+        self._level, self._costs = 0, np.empty(self._of.shape)
+
+    def at(self, level: int) -> Array:
+        """Overwritten by the next call."""
+        low, high = sorted((self._level, level))
+        if not low or self._changes[low - 1 : high - 1].any():
+            np.take(self._stage[level - 1], self._of, out=self._costs, mode="wrap")
+        self._level = level
+        return self._costs
 
 
 def _fill_last_level(stage: Array, suffix: Array) -> None:
@@ -72,15 +90,15 @@ def _fill_last_level(stage: Array, suffix: Array) -> None:
 
 
 def _stage_costs(chain: Chain, columns: Columns, cost: Array, levels: int) -> Array:
-    """Cheapest column by level and interval; infinite where there is none."""
-    table = np.full((levels, len(chain.shapes.start) + 1), np.inf)  # the last entry answers for shape -1
+    """Cheapest column by level and shape; infinite where there is none."""
+    table = np.full((levels, len(chain.shapes.start) + 1), np.inf)
     if len(columns):
         first = columns.segments
         level = np.minimum(columns.deadline[first], levels) - 1
-        np.minimum.at(table, (level, columns.shape[first]), np.minimum.reduceat(cost, first))
-    table = np.minimum.accumulate(table[::-1], axis=0)[::-1]
-    stage: Array = table[:, chain.shapes.of]
-    return stage
+        at = level * table.shape[1] + columns.shape[first]
+        np.minimum.at(table.reshape(-1), at, np.minimum.reduceat(cost, first))
+    found: Array = np.minimum.accumulate(table[::-1], axis=0)[::-1]
+    return found
 
 
 def cheapest(chain: Chain, columns: Columns, cost: Array, tables: Tables) -> tuple[float, Ints]:
@@ -94,7 +112,7 @@ def cheapest(chain: Chain, columns: Columns, cost: Array, tables: Tables) -> tup
         level = min(p, levels.deadlines)
         repeats = p == levels.count and not levels.pinned
         rest = np.minimum(suffix[p - 1], suffix[p]) if repeats else suffix[p - 1]
-        j = int(np.argmin(tables.stage[level - 1, i] + rest))
+        j = int(np.argmin(tables.stage[level - 1, chain.shapes.of[i]] + rest))
         path.append(_cheapest_column(columns, cost, int(chain.shapes.of[i, j]), level, levels.deadlines))
         p = p if repeats and suffix[p, j] <= suffix[p - 1, j] else p - 1
         i = j
@@ -116,10 +134,11 @@ def through(chain: Chain, columns: Columns, cost: Array, tables: Tables) -> Arra
     if not levels.pinned:
         rest[-1] = np.minimum(suffix[-2], suffix[-1])
     best = np.full((levels.deadlines, len(chain.shapes.start)), np.inf)
-    i, j = np.nonzero(chain.shapes.of >= 0)
-    shape = chain.shapes.of[i, j]
+    i, j, first = chain.shapes.intervals
     for p in range(1, levels.count + 1):
-        np.minimum.at(best[min(p, levels.deadlines) - 1], shape, prefix[p, i] + rest[p - 1, j])
+        own = np.minimum.reduceat(prefix[p, i] + rest[p - 1, j], first)
+        level = min(p, levels.deadlines) - 1
+        best[level] = np.minimum(best[level], own)
     best = np.minimum.accumulate(best, axis=0)
     found: Array = best[np.minimum(columns.deadline, levels.deadlines) - 1, columns.shape] + cost
     return found
@@ -127,13 +146,14 @@ def through(chain: Chain, columns: Columns, cost: Array, tables: Tables) -> Arra
 
 def _prefix_costs(chain: Chain, tables: Tables) -> Array:
     """[p, i]: cheapest way to cut [0, i) when the stage that starts at i is at position p (the last row: p or later)."""
-    levels, stage = tables.levels, tables.stage
+    levels, by_interval = tables.levels, _ByInterval(chain, tables.stage)
     prefix = np.full((levels.count + 2, chain.blocks + 1), np.inf)
     prefix[levels.count if levels.pinned else slice(1, None), 0] = 0.0
     if not levels.pinned:
+        last = by_interval.at(levels.deadlines)
         for j in range(1, chain.blocks + 1):
-            prefix[levels.count, j] = (prefix[levels.count, :j] + stage[-1, :j, j]).min()
+            prefix[levels.count, j] = (prefix[levels.count, :j] + last[:j, j]).min()
     for p in range(levels.count - 1, 0, -1):
-        arrived = (prefix[p + 1, :-1, None] + stage[min(p + 1, levels.deadlines) - 1]).min(axis=0)
+        arrived = (prefix[p + 1, :-1, None] + by_interval.at(min(p + 1, levels.deadlines))).min(axis=0)
         prefix[p] = np.minimum(prefix[p], arrived)
     return prefix

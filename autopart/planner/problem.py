@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,15 @@ class Problem:
     @property
     def blocks(self) -> int:
         return len(self.kinds)
+
+    @property
+    def limits(self) -> tuple[int, ...]:
+        """Devices of each group, slots, units of each budget: what all stages together take at most."""
+        return (*self.devices, *self.slots, *(budget.limit for budget in self.budgets))
+
+    def taken(self, option: Option) -> tuple[int, ...]:
+        """What a stage under this option takes of them."""
+        return (*option.usage, *option.slots, *(budget.taken(option) for budget in self.budgets))
 
     def under(self, setting: Setting) -> Problem:
         """With the blocks in the order of a setting."""

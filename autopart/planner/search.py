@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -15,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autopart.planner.bounds import Bound, Path, floor_of, relax
-from autopart.planner.columns import Chain, Columns, make_chain, make_columns
+from autopart.planner.columns import Chain, Columns, columns_below, make_chain
 from autopart.planner.neighbours import through
 from autopart.planner.order import Stages, best_order
 from autopart.planner.problem import Array, Candidate, Choice, Problem, Solution, extras_s, step_s
+from autopart.planner.stack import stack_of
+from autopart.planner.work import Work, work_of
 
 CANDIDATES = 8
 NEAR = 1.15  # the formula overestimates 1F1B by so much where there are about as many microbatches as stages
+FIRST = 1.5  # times its bound: what pipelines of a setting cost that are looked at before there is an incumbent
 ROUGH = 0.05  # gap of the search for candidates beside the incumbent
 SMALL = 300  # columns that go to the integer program at once
 EFFORT = 0.5  # deterministic seconds of an integer program's first attempt
@@ -69,11 +72,15 @@ class SolveLeaf(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Root:
-    """A setting made ready. ``ceiling_s`` exceeds the objective of any of its pipelines."""
+    """A setting made ready for pipelines below ``reach_s``; all others of it cost at least ``left_s``. ``ceiling_s`` exceeds the
+    objective of any pipeline of the columns.
+    """
 
     chain: Chain
     columns: Columns
     ceiling_s: float
+    reach_s: float
+    left_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +113,8 @@ class _Search:
     time_limit_s: float
     progress: Callable[[float, float, float], None]
     floor_s: float = 0.0  # a bound that is known beforehand
+    beyond: float = NEAR  # times the incumbent: what columns of a setting are made for
+    work: dict[int, Work] = field(default_factory=dict)
     roots: dict[int, Root] = field(default_factory=dict)
     heap: list[tuple[float, int, int, Box | None]] = field(default_factory=list)  # bound, age, setting, box (None: not yet made)
     pushed: int = 0
@@ -139,6 +148,11 @@ class _Search:
         heapq.heappush(self.heap, (box.bound_s, self.pushed, box.setting, box))
         self.pushed += 1
 
+    def wait(self, bound_s: float, setting: int) -> None:
+        """Pipelines of a setting, not yet looked at, that cost at least this."""
+        heapq.heappush(self.heap, (bound_s, self.pushed, setting, None))
+        self.pushed += 1
+
 
 def branch_and_bound(
     problem: Problem,
@@ -158,11 +172,8 @@ def branch_and_bound(
         _remember(search, known.setting, known.choices)
     if enough_s < float("inf"):
         search.best_s = enough_s / (1 - gap)
-    for index, setting in enumerate(problem.settings):
-        if setting.options:
-            heapq.heappush(search.heap, (0.0, index, index, None))
-    search.pushed = len(problem.settings)
     try:
+        _weigh(search)
         _run(search)
         if search.found:
             search.proof = "gap" if search.bound_s >= search.cutoff_s else "rounds"
@@ -177,6 +188,17 @@ def branch_and_bound(
     return Solution(_ranked(search), search.bound_s, search.proof)
 
 
+def _weigh(search: _Search) -> None:
+    """Bound every setting by how much there is to do."""
+    search.current_s = 0.0
+    for index, setting in enumerate(search.problem.settings):
+        if setting.options:
+            search.check()
+            search.work[index] = work_of(search.problem.under(setting), setting)
+            search.wait(search.work[index].bound_s, index)
+    search.current_s = float("inf")
+
+
 def _look_elsewhere(search: _Search) -> None:
     """A rough best pipeline of every setting that has none within ``NEAR`` of the incumbent, and of every other order: the
     formula is not the last word.
@@ -188,15 +210,14 @@ def _look_elsewhere(search: _Search) -> None:
     order_of = [setting.order for setting in search.problem.settings]
     best = {order_of[candidate.setting] for candidate in search.found.values() if candidate.objective_s == search.best_s}
     for order in sorted(set(order_of) - best) if search.found else ():
-        _look_at(search, [index for index in sorted(search.roots) if order_of[index] == order], float("inf"))
+        _look_at(search, [index for index in search.work if order_of[index] == order], float("inf"))
 
 
-def _look_at(search: _Search, settings: Sequence[int], limit_s: float) -> None:
+def _look_at(search: _Search, settings: Iterable[int], limit_s: float) -> None:
     """Adds the best pipelines of these settings, found roughly, that cost less than the limit."""
-    side = _Search(search.problem, search.solve_leaf, ROUGH, search.started, search.time_limit_s, silent, roots=search.roots)
-    side.best_s = limit_s / (1 - ROUGH)
-    side.heap = [(0.0, age, index, None) for age, index in enumerate(settings)]
-    side.pushed = len(settings)
+    side = replace(search, gap=ROUGH, progress=silent, beyond=1 - ROUGH, heap=[], found={}, best_s=limit_s / (1 - ROUGH))
+    for index in settings:
+        side.wait(search.work[index].bound_s, index)
     _run(side)
     search.found |= side.found
 
@@ -209,7 +230,7 @@ def _run(search: _Search) -> None:
         search.check()
         search.current_s = bound_s
         heapq.heappop(search.heap)
-        box = box or _make_root(search, setting)
+        box = box or _make_root(search, setting, bound_s)
         if box is not None:
             _examine(search, box)
         search.current_s = float("inf")
@@ -220,24 +241,36 @@ def silent(_incumbent_s: float, _bound_s: float, _elapsed_s: float) -> None:
     return
 
 
-def _make_root(search: _Search, index: int) -> Box | None:
-    if index in search.roots:
-        return _root_box(index, search.roots[index])
+def _make_root(search: _Search, index: int, bound_s: float) -> Box | None:
+    """Of a setting, with the columns of its pipelines that are worth finding. Without an incumbent to tell which those are, they
+    are those of the quickest ones: the others wait their turn.
+    """
+    root = search.roots.get(index)
+    quick = root is None and bound_s > 0 and not np.isfinite(search.best_s)
+    reach_s = FIRST * bound_s if quick else search.beyond * search.best_s
+    if root is None or root.reach_s < reach_s * (1 - 1e-9):
+        root = _price_root(search, index, reach_s)
+        search.roots[index] = root
+        if root.left_s < search.cutoff_s:
+            search.wait(max(bound_s, root.left_s), index)
+        elif np.isfinite(root.left_s):
+            search.close(root.left_s)
+    if not len(root.columns):
+        return None
+    return Box(index, bound_s, root.columns, Floors(-1.0, -1.0), np.zeros(len(root.chain.devices)))
+
+
+def _price_root(search: _Search, index: int, reach_s: float) -> Root:
     setting = search.problem.settings[index]
     problem = search.problem.under(setting)
-    chain = make_chain(problem, setting)
-    columns = make_columns(problem, setting, chain)
-    if not len(columns):
-        return None
-    slowest_s = float(columns.time_s.max()) + (chain.neighbours.most_s if chain.neighbours else 0.0)
-    sums_s = chain.limit * (slowest_s + float((columns.cost_s - columns.time_s).max()))
-    ceiling_s = 2 * (sums_s + (chain.microbatches - 1) * slowest_s + float(columns.sync_s.max()))
-    search.roots[index] = Root(chain, columns, max(ceiling_s, 1e-300))
-    return _root_box(index, search.roots[index])
-
-
-def _root_box(index: int, root: Root) -> Box:
-    return Box(index, 0.0, root.columns, Floors(-1.0, -1.0), np.zeros(len(root.chain.devices)))
+    stack = stack_of(problem, setting)
+    chain = make_chain(problem, setting, stack)
+    columns, left_s = columns_below(problem, setting, chain, stack, search.work[index], reach_s)
+    most = [costs.max(initial=0.0) for costs in (columns.time_s, columns.sync_s, columns.cost_s - columns.time_s)]
+    slowest_s, longest_s, surcharge_s = map(float, most)
+    slowest_s += chain.neighbours.most_s if chain.neighbours else 0.0
+    ceiling_s = 2 * ((chain.limit + chain.microbatches - 1) * slowest_s + chain.limit * surcharge_s + longest_s)
+    return Root(chain, columns, max(ceiling_s, 1e-300), reach_s, left_s)
 
 
 def _examine(search: _Search, box: Box) -> None:
