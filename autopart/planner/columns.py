@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from autopart.planner.classes import Neighbours, make_neighbours
 from autopart.planner.problem import Array, Ints, Problem, Setting
 from autopart.planner.stack import Stack, stack_of
-from autopart.planner.work import Work, work_of
+from autopart.planner.work import Work
 
 CHUNK = 512  # options that are priced at a time, so that what is dropped at once never takes memory together
 LAGS = 8  # columns before a column that may dominate it
@@ -168,7 +168,8 @@ def make_chain(problem: Problem, setting: Setting, stack: Stack | None = None) -
 def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:
     """All columns of a setting that fit somewhere, less those that another one of the same devices dominates."""
     stack = stack_of(problem, setting)
-    return columns_below(problem, setting, chain, stack, work_of(problem, setting), np.inf)[0]
+    nothing = Work(setting.microbatches, np.zeros(problem.blocks), np.zeros(len(setting.options)))
+    return columns_below(problem, setting, chain, stack, nothing, np.inf)[0]
 
 
 def columns_below(

@@ -127,7 +127,7 @@ class _Search:
     @property
     def cutoff_s(self) -> float:
         """Plans that cost as much are not worth finding."""
-        return self.best_s * (1 - self.gap)
+        return self.best_s * (1 - self.gap) if np.isfinite(self.best_s) else self.best_s
 
     @property
     def bound_s(self) -> float:
@@ -195,7 +195,8 @@ def _weigh(search: _Search) -> None:
         if setting.options:
             search.check()
             search.work[index] = work_of(search.problem.under(setting), setting)
-            search.wait(search.work[index].bound_s, index)
+            if np.isfinite(search.work[index].bound_s):
+                search.wait(search.work[index].bound_s, index)
     search.current_s = float("inf")
 
 
