@@ -96,7 +96,10 @@ def to_json(plan: Plan) -> dict[str, Any]:
         if not _uneven(stage["tensor_shares"], stage["tensor"]):
             del stage["tensor_shares"]
     if plan.estimate:
-        raw["estimate"]["peak_bytes"] = {str(rank): nbytes for rank, nbytes in sorted(plan.estimate.peak_bytes.items())}
+        for by_rank in ("peak_bytes", "busy_s"):
+            raw["estimate"][by_rank] = {str(rank): value for rank, value in sorted(raw["estimate"][by_rank].items())}
+        if not plan.estimate.busy_s:
+            del raw["estimate"]["busy_s"]
         raw["estimate"] = {key: _finite(value) for key, value in raw["estimate"].items()}
     raw["baselines"] = [
         {"name": b.name, "infeasible": b.infeasible} if b.step_time_s is None else {"name": b.name, "step_time_s": b.step_time_s}
@@ -150,6 +153,7 @@ def _estimate(raw: Mapping[str, Any]) -> Estimate:
         schedule_bound_s=raw["schedule_bound_s"],
         breakdown=raw["breakdown"],
         peak_bytes={int(rank): nbytes for rank, nbytes in raw["peak_bytes"].items()},
+        busy_s={int(rank): seconds for rank, seconds in raw.get("busy_s", {}).items()},
     )
 
 
