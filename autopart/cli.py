@@ -84,10 +84,10 @@ def show_command(arguments: argparse.Namespace) -> None:
     with _about(arguments.plan):
         if arguments.format == "json":
             text = dump_plan(plan)
-        elif arguments.format in ("dot", "svg"):
-            text = _drawn(plan, arguments.format)
+        elif arguments.format == "text":
+            text = _report(plan, colour=arguments.output is None)
         else:
-            text = _report(plan)
+            text = _drawn(plan, arguments)
     _write(text, arguments.output)
 
 
@@ -150,25 +150,26 @@ def _about(path: str) -> Iterator[None]:
         raise type(error)(error.what, where=where, remedy=error.remedy) from error
 
 
-def _report(plan: Plan) -> str:
+def _report(plan: Plan, *, colour: bool = True) -> str:
+    """For stdout, in colours where that is a terminal (https://no-color.org)."""
     from autopart.cluster.load import load_cluster
     from autopart.program.check import check_cluster
+    from autopart.report.table import ansi, plain
     from autopart.report.text import format_plan
 
     cluster = load_cluster(plan.cluster.path)
     check_cluster(plan, cluster)
-    return format_plan(plan, cluster)
+    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+    return format_plan(plan, cluster, ansi if colour and terminal else plain)
 
 
-def _drawn(plan: Plan, kind: str) -> str:
-    from autopart import pipeline
-    from autopart.report.dot import format_dot
-    from autopart.report.svg import format_svg
+def _drawn(plan: Plan, arguments: argparse.Namespace) -> str:
+    from autopart.pictures import picture
 
-    built = pipeline.build(plan)
-    if kind == "dot":
-        return format_dot(plan, built.cluster, built.program)
-    return format_svg(plan, built.cluster, pipeline.simulated(built).timeline)
+    if arguments.output:
+        _check_output(arguments.output)
+    with _users_code():
+        return picture(plan, arguments.format, say=_progress(arguments))
 
 
 def _check_output(path: str) -> None:
@@ -266,8 +267,11 @@ def _plan_parser(commands: Subparsers) -> None:
 def _show_parser(commands: Subparsers) -> None:
     show = commands.add_parser("show", help="draw a plan", description="Show a plan that `autopart plan` wrote.")
     show.add_argument("plan", metavar="plan.json")
-    show.add_argument("--format", choices=["text", "json", "dot", "svg"], default="text", help="dot is for graphviz")
+    formats = ["text", "json", "dot", "svg", "html", "trace"]
+    explained = "html: a page to explore, dot: for graphviz, trace: for ui.perfetto.dev (text)"
+    show.add_argument("--format", choices=formats, default="text", help=explained)
     show.add_argument("-o", "--output", metavar="FILE", help="write there instead of to the terminal")
+    _quiet(show)
     show.set_defaults(command=show_command)
 
 

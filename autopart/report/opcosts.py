@@ -47,12 +47,15 @@ class BlockCost:
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """The stage's slowest rank. ``extra``: (what, forward seconds, backward seconds) beside the blocks."""
+    """The stage's slowest rank. ``order``: the index in ``blocks`` of every block, in the model's order; ``extra``: (what, forward
+    seconds, backward seconds) beside the blocks.
+    """
 
     stage: int
     rank: int
     rows: int
     blocks: tuple[BlockCost, ...]
+    order: tuple[int, ...]
     extra: tuple[tuple[str, float, float], ...]
 
     @property
@@ -88,7 +91,8 @@ def stage_cost(stage: Stage, rewritten: Rewritten, index: Index, costs: StageCos
         BlockCost(tuple(b.name for b in alike), tuple(map(price, _ops(alike[0], ops))), float(mixing[own.index(alike[0])]))
         for alike in kinds.values()
     )
-    return StageCost(stage.index, rank, rows, found, tuple(_extra(stage, table, rank, rows, index, costs, found)))
+    order = tuple(list(kinds).index(block.kind) for block in own)
+    return StageCost(stage.index, rank, rows, found, order, tuple(_extra(stage, table, rank, rows, index, costs, found)))
 
 
 def _ops(block: Block, ops: dict[str, Op]) -> list[Op]:
