@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autopart import pipeline
+from autopart.planner.meshes import Index
 from autopart.planner.score import Score, estimate, score
 from autopart.plans import Plan
 from autopart.report.dot import format_dot
@@ -26,7 +27,7 @@ def picture(plan: Plan, kind: str, say: pipeline.Say = pipeline.silent) -> str:
     say("drawing")
     match kind:
         case "svg":
-            text = format_svg(scored, index)
+            text = format_svg(scored.plan, index.cluster, index.blocks, scored.timeline)
         case "trace":
             text = format_trace(scored, index.cluster)
         case "html":
@@ -37,7 +38,7 @@ def picture(plan: Plan, kind: str, say: pipeline.Say = pipeline.silent) -> str:
     return text
 
 
-def _estimated(scored: Score, index: pipeline.Index) -> Score:
+def _estimated(scored: Score, index: Index) -> Score:
     """With the estimate of this very simulation; a bound that was proven is kept."""
     plan = scored.plan
     bound = plan.estimate.lower_bound_s if plan.estimate else float("nan")

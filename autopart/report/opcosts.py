@@ -47,8 +47,8 @@ class BlockCost:
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """The stage's slowest rank. ``order``: the index in ``blocks`` of every block, in the model's order; ``extra``: (what, forward
-    seconds, backward seconds) beside the blocks.
+    """The stage's slowest rank. ``order``: the index in ``blocks`` of every block, in the model's order; ``extra``: (what,
+    forward seconds, backward seconds) beside the blocks.
     """
 
     stage: int

@@ -1,8 +1,9 @@
 """What the HTML report draws, as compact JSON: see docs/reference/show.md for the page, ``assets/decode.js`` for the reader.
 
-Times of the timeline are whole ticks of ``tick_s`` seconds. Tracks and memory curves that are equal stand once: replicas run alike.
-A track is a flat list (kind, microbatch, ticks since the event before, ticks), a curve one of (ticks since the step before, index of
-the level), a list of flights one of (microbatch, ticks since the message before got ready, ticks in the queue, ticks on its way).
+Times of the timeline are whole ticks of ``tick_s`` seconds. Tracks and memory curves that are equal stand once: replicas run
+alike. A track is a flat list (kind, microbatch, ticks since the event before, ticks), a curve one of (ticks since the step
+before, index of the level), a list of flights one of (microbatch, ticks since the message before got ready, ticks in the queue,
+ticks on its way).
 """
 
 from __future__ import annotations

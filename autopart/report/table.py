@@ -36,8 +36,8 @@ def table(
     paint: Paint = plain,
     style: Callable[[int, int], str] = lambda _row, _column: "",
 ) -> str:
-    """Left-aligned columns, two spaces between. Where that is too wide, the cells of ``elastic`` columns are shortened in the middle,
-    and the last column goes on in further lines. ``style(row, column)`` names what a cell is painted in, "" for nothing.
+    """Left-aligned columns, two spaces between. Where that is too wide, the cells of ``elastic`` columns are shortened in the
+    middle, and the last column goes on in further lines. ``style(row, column)`` names what a cell is painted in, "" for nothing.
     """
     widths = _widths(rows, elastic)
     indent = sum(widths[:-1]) + len(GAP) * (len(widths) - 1)
@@ -58,7 +58,7 @@ def _cell(cell: str, width: int, style: str, paint: Paint) -> str:
 
 
 def _widths(rows: Sequence[Sequence[str]], elastic: Collection[int]) -> list[int]:
-    """Of the columns, the widest elastic ones narrowed until all fit; of a last column that is wrapped so much as to be readable."""
+    """Of the columns, the widest elastic ones narrowed until all fit. A last column that is wrapped counts with what it needs."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     if len(widths) - 1 not in elastic:
         widths[-1] = min(widths[-1], WRAPPED)

@@ -44,7 +44,8 @@ def _stages(plan: Plan, cluster: Cluster, paint: Paint) -> str:
     """What runs where."""
     head = ("stage", "ranks", "devices", "samples", "blocks")
     rows = [
-        (str(s.index), ranges(s.ranks), device_names(s.ranks, cluster), shares_text(s), block_names(s.blocks)) for s in plan.stages
+        (str(s.index), ranges(s.ranks), device_names(s.ranks, cluster), shares_text(s), block_names(s.blocks))
+        for s in plan.stages
     ]
     return table([head, *rows], elastic=(1, 2, 3, 4), paint=paint, style=_stage_style)
 
@@ -155,7 +156,7 @@ def _estimate(plan: Plan, cluster: Cluster) -> str:
 
 
 def bound_text(plan: Plan, cluster: Cluster) -> str:
-    """What bounds the step: the rank that works most of it, or that nobody does; nothing where no plan says who works how long."""
+    """What bounds the step: the rank that works most of it, or that nobody does; "" where the plan does not say who works how long."""
     estimate = plan.estimate
     if estimate is None or not estimate.busy_s:
         return ""

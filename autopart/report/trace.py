@@ -1,8 +1,8 @@
 """The simulated step in the Trace Event Format, for Perfetto (ui.perfetto.dev) and chrome://tracing.
 
 A process is a node, a thread a rank. F, B, S and U are complete events; a message is a flow from the computation that makes it to
-the one that reads it, and an asynchronous slice for the time it takes; what a rank holds is a counter. Times are whole nanoseconds,
-rounded one by one: what follows something in the simulation never begins before its end here.
+the one that reads it, and an asynchronous slice for the time it takes; what a rank holds is a counter. Times are whole
+nanoseconds, rounded one by one: what follows something in the simulation never begins before its end here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from autopart.program.program import Kind
 from autopart.report.text import block_names
 from autopart.simulate import Event, Message
 
-COLORS = ("thread_state_running", "rail_response", "rail_animation", "cq_build_passed", "thread_state_iowait", "rail_load", "yellow")
+COLORS = (
+    "thread_state_running",
+    "rail_response",
+    "rail_animation",
+    "cq_build_passed",
+    "thread_state_iowait",
+    "rail_load",
+    "yellow",
+)
 """Names that chrome://tracing knows, for microbatches in turn; Perfetto colours by name."""
 WORDS = {Kind.FORWARD: "forward", Kind.BACKWARD: "backward", Kind.REDUCE: "sum gradients", Kind.UPDATE: "update"}
 
