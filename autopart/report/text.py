@@ -156,7 +156,7 @@ def _estimate(plan: Plan, cluster: Cluster) -> str:
 
 
 def bound_text(plan: Plan, cluster: Cluster) -> str:
-    """What bounds the step: the rank that works most of it, or that nobody does; "" where the plan does not say who works how long."""
+    """What bounds the step: the rank that works most of it, or that nobody does; "" of a plan without ``busy_s``."""
     estimate = plan.estimate
     if estimate is None or not estimate.busy_s:
         return ""

@@ -32,12 +32,12 @@ const chart = (view, data, options) => {
       const x = self.x(time / data.tick_s);
       context.fillStyle = token('line');
       context.fillRect(Math.round(x), self.top - 4, 1, height - self.top + 4);
-      self.text(axisLabel(time, unit), Math.min(x, self.width - 18), 8, token('quiet'), 11, 400, x < self.gutter + 20 ? 'left' : 'center');
+      self.text(axisLabel(time, unit, times[times.length - 1]), Math.min(x, self.width - 18), 8, token('quiet'), 11, 400, x < self.gutter + 20 ? 'left' : 'center');
     }
   };
   const draw = () => {
     pending = false;
-    const width = canvas.parentElement.clientWidth, height = self.top + options.rows().length * options.height() + 4;
+    const { width } = canvas.parentElement.getBoundingClientRect(), height = self.top + options.rows().length * options.height() + 4;
     const ratio = devicePixelRatio || 1;
     self.width = width;
     self.gutter = options.gutter(width);

@@ -34,6 +34,6 @@ const drawCluster = (view, data) => {
     el('p', {}, el('b', {}, `${group.nodes > 1 ? `${group.nodes} nodes, each ` : ''}${group.devices} × ${group.device}`),
       group.inside ? ` · inside ${group.inside}` : '', group.network ? ` · uplink ${group.network}` : ''),
     el('div', { class: 'nodes' }, data.nodes.map((own, index) => (own.group === place ? node(own, index, Math.min(group.devices, 4)) : null)))));
-  const exceptions = data.exceptions.map(({ between, link }) => el('p', { class: 'note' }, `between ${between.join(' and ')}: ${link}`));
+  const exceptions = data.exceptions.map(({ between, link }) => el('p', { class: 'note alone' }, `between ${between.join(' and ')}: ${link}`));
   body('cluster').append(...parts, ...exceptions);
 };

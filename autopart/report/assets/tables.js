@@ -8,7 +8,7 @@ const drawHead = (data) => {
   const microbatches = plan.microbatches > 1 ? `${plan.microbatches} microbatches of ${plan.batch_size / plan.microbatches}, ${plan.schedule}` : 'one microbatch';
   const tiles = [
     tile(seconds(plan.step_s), `a step of ${plural(plan.batch_size, 'sample')}, simulated`),
-    tile(`${Number((plan.batch_size / plan.step_s).toPrecision(3))} /s`, 'samples'),
+    tile(`${count(Number((plan.batch_size / plan.step_s).toPrecision(3)))} /s`, 'samples'),
     plan.gap === null ? tile(seconds(plan.schedule_bound_s), 'no execution of this schedule is faster') : tile(`${(100 * plan.gap).toFixed(1)}%`, `gap, proven: by the formula no plan is below ${seconds(plan.lower_bound_s)}`),
     Number.isFinite(best) ? tile(`${(best / plan.step_s).toPrecision(3)} ×`, 'as fast as the best of the usual ways') : '',
     tile(`${data.used.length} of ${data.ranks.length}`, idle ? `devices; ${idle} left out` : 'devices, all used'),

@@ -30,8 +30,8 @@ const roundTimes = (start, end, tick_s, most) => {
   for (let i = Math.ceil((start * tick_s) / unit); i * unit <= end * tick_s; i++) found.push(i * unit);
   return { unit, times: found };
 };
-const axisLabel = (time, unit) => {
-  const [name, factor] = [['s', 1], ['ms', 1e-3], ['us', 1e-6], ['ns', 1e-9]].find(([, f]) => unit >= f * 0.999 || f === 1e-9);
+const axisLabel = (time, unit, largest) => {
+  const [name, factor] = [['s', 1], ['ms', 1e-3], ['us', 1e-6], ['ns', 1e-9]].find(([, f]) => largest >= f * 0.999 || f === 1e-9);
   const digits = Math.max(0, Math.ceil(-Math.log10(unit / factor) - 1e-9));
   return time ? `${(time / factor).toFixed(digits)} ${name}` : '0';
 };
