@@ -6,6 +6,7 @@ How long a page takes to be there is printed (``-s`` shows it): a figure of this
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,9 @@ def ink(page: Page, selector: str) -> int:
 @pytest.mark.parametrize("make", [small, large])
 def test_every_panel_is_drawn(make: type(small), how: dict[str, Any], page: Page, folder: Path) -> None:  # type: ignore[valid-type]
     opened(page, folder, make(), **how)
-    print(f"\n{make.__name__}, {how}: drawn after {page.run('document.body.dataset.ready')} ms")
+    sys.stdout.write(f"\n{make.__name__}, {how}: drawn after {page.run('document.body.dataset.ready')} ms\n")
     assert page.problems == []
-    assert all(address.startswith("file:") or address.startswith("data:") for address in page.requests), page.requests
+    assert all(address.startswith(("file:", "data:")) for address in page.requests), page.requests
     for panel in PANELS:
         assert page.run(f"document.querySelector('#{panel} .body').getBoundingClientRect().height") > 20, panel
         assert page.run(f"document.querySelector('#{panel} .body').children.length") > 0, panel
@@ -138,6 +139,26 @@ def test_drag_moves(page: Page, folder: Path) -> None:
     moved, moved_end, _ = shown(page, TIMELINE)
     assert moved - start == pytest.approx((end - start) * 100 / (width - GUTTER), rel=1e-6)
     assert moved_end - moved == pytest.approx(end - start)
+
+
+def test_two_fingers_zoom(page: Page, folder: Path) -> None:
+    opened(page, folder, small(), width=390, height=840)
+    left, top, _, _ = page.box(TIMELINE)
+    whole = shown(page, TIMELINE)
+
+    def touch(kind: str, *places: float) -> None:
+        points = [{"x": left + x, "y": top + 60, "id": i} for i, x in enumerate(places)]
+        page.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
+    touch("touchStart", 160)
+    touch("touchStart", 160, 240)
+    for spread in (10, 20, 40):
+        touch("touchMove", 160 - spread, 240 + spread)
+    touch("touchEnd")
+    page.settle()
+    start, end, _ = shown(page, TIMELINE)
+    assert end - start == pytest.approx(whole[1] * 80 / 160, rel=0.02)
+    assert page.problems == []
 
 
 def test_buttons(page: Page, folder: Path) -> None:

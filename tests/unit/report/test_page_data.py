@@ -92,7 +92,9 @@ def test_the_formula_of_every_op(make: Make) -> None:
                     assert seconds == pytest.approx(cost["launch_s"] + max(flops / reached, nbytes / bandwidth), rel=1e-4)
         totals = [sum(len(b["names"]) * b[way] for b in cost["blocks"]) for way in ("forward_s", "backward_s")]
         extra = [sum(row[i] for row in cost["extra"]) for i in (1, 2)]
-        assert [a + b for a, b in zip(totals, extra, strict=True)] == pytest.approx([cost["forward_s"], cost["backward_s"]], rel=1e-4)
+        assert [a + b for a, b in zip(totals, extra, strict=True)] == pytest.approx(
+            [cost["forward_s"], cost["backward_s"]], rel=1e-4
+        )
 
 
 def test_one_file_that_needs_nothing_else() -> None:

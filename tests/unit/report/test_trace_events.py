@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ def test_slices_follow_each_other_as_the_program_says(make: Make) -> None:
     tracks = tracks_of(phases)
     assert {rank for _, rank in tracks} == {rank for stage in made.plan.stages for rank in stage.ranks}
     for (_, rank), slices in tracks.items():
-        for before, after in zip(slices, slices[1:], strict=False):
+        for before, after in pairwise(slices):
             assert ns(before) + ns(before, "dur") <= ns(after), "they do not overlap, which is the strictest nesting"
         assert all(event["dur"] >= 0 for event in slices)
         computed = [a for a in made.scored.program.actions[rank] if a.kind not in (Kind.SEND, Kind.RECEIVE)]
