@@ -118,9 +118,10 @@ class Page:
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, modifiers=modifiers)
         self.settle()
 
-    def screenshot(self, path: Path, *, whole: bool = False, clip: Json | None = None) -> None:
-        area = {"clip": {**clip, "scale": 1}} if clip else {}
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole or clip is not None, **area)["data"]
+    def screenshot(self, path: Path, x: float, y: float, width: float, height: float, *, seen: bool = False) -> None:
+        """A PNG of a part of the page; ``seen``: of what the window shows, as it is, with what hovers over it."""
+        area = {"x": x, "y": y, "width": width, "height": height, "scale": 1}
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=not seen, clip=area)["data"]
         path.write_bytes(base64.b64decode(data))
 
 

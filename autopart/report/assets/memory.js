@@ -71,7 +71,14 @@ const drawMemory = (view, data) => {
     self.text(self.narrow() ? bytes(rank.peak) : `${bytes(rank.peak)} of ${bytes(rank.usable)}`, self.narrow() ? 4 : 26, y + 33, token('ink'), 11.5);
   });
 
-  view.listen((changes) => { if ('every' in changes || 'rank' in changes) arrange(); });
+  const explainScale = () => {
+    document.getElementById('memory-scale').textContent = view.scale === 'device' ? 'The line on top is what it has to use.' : 'Each is as high as its own most.';
+  };
+  explainScale();
+  view.listen((changes) => {
+    if ('every' in changes || 'rank' in changes) arrange();
+    if ('scale' in changes) explainScale();
+  });
   arrange();
   const self = chart(view, data, {
     parent: body('memory'), rows, height: () => height,
