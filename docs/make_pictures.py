@@ -1,7 +1,7 @@
 """The pictures of the documentation, by the tool itself: ``make pictures``. Takes some minutes; screenshots need a Chromium.
 
-    docs/images/gpt2-office.svg     the README's plan, as `autopart show --format svg` draws it
-    docs/images/report-*.png        its HTML report, and that of Llama 70B over 128 devices
+``gpt2-office.svg`` is the README's plan as ``autopart show --format svg`` draws it, ``report-*.png`` are its HTML report and
+that of Llama 70B over 128 devices.
 """
 
 from __future__ import annotations
