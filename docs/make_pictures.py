@@ -20,6 +20,7 @@ from autopart.report.html import format_html
 from autopart.report.svg import format_svg
 from tests.chromium import Page, browser, find_chromium
 
+PATIENCE_S = 600.0  # of the solver, which a busy machine needs to reach its gap
 IMAGES = Path(__file__).parent / "images"
 
 
@@ -42,7 +43,7 @@ def planned(model: str, cluster: str, batch_size: int, settings: Settings) -> tu
     """The plan that the tool finds, simulated."""
     front = pipeline.front_end(load(model, empty=True, precision=settings.precision), settings)
     machines = load_cluster(cluster)
-    plan = pipeline.decide(front, machines, batch_size, settings, pipeline.Limits())
+    plan = pipeline.decide(front, machines, batch_size, settings, pipeline.Limits(time_limit_s=PATIENCE_S))
     index = make_index(front.blocks, machines, batch_size, settings, plan.model)
     return score(plan, index), index
 

@@ -77,6 +77,16 @@ def small() -> Shown:
 
 
 @cache
+def alone() -> Shown:
+    """Everything on one device, and nothing else to compare it with."""
+    blocks = group(transformer(layers=2))
+    names = tuple(block.name for block in blocks.blocks)
+    made = plan_of((Stage(0, names, (3,), (4,)),), blocks, 4, 1)
+    cluster = parse_cluster(WIDE.split("  - name: a")[0].replace("count: 4", "count: 1"), "cluster.yaml")
+    return shown(replace(made, baselines=()), cluster, blocks)
+
+
+@cache
 def large() -> Shown:
     """Sixteen stages of four ranks."""
     blocks = group(transformer(layers=80, width=256))

@@ -13,6 +13,7 @@ from autopart.report.page import page_data
 
 SCRIPTS = ("format", "decode", "colors", "dom", "view", "canvas", "timeline", "memory", "cluster", "tables", "ops", "main")
 """In the order in which they build on each other; one scope holds them all."""
+STYLES = ("page", "panels")
 
 
 def format_html(scored: Score, index: Index) -> str:
@@ -22,7 +23,7 @@ def format_html(scored: Score, index: Index) -> str:
     plan = scored.plan
     parts = {
         "title": escape(f"{plan.model.path} over {plan.cluster.path}"),
-        "style": _asset("page.css"),
+        "style": "".join(_asset(f"{name}.css") for name in STYLES),
         "data": data,
         "script": f"(() => {{\n'use strict';\n{script}}})();",
     }

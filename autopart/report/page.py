@@ -86,7 +86,7 @@ def _short(value: float) -> float:
 def _plan(scored: Score) -> Json:
     plan, estimate = scored.plan, scored.plan.estimate
     assert estimate is not None, "a page is drawn of a priced plan"
-    proven = not math.isnan(estimate.gap)
+    proven = estimate.lower_bound_s > 0  # not of a NaN, where nobody searched, nor of a search that was stopped before it knew
     return {
         "model": plan.model.path,
         "cluster": plan.cluster.path,

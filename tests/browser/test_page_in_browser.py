@@ -15,7 +15,7 @@ import pytest
 
 from autopart.report.html import format_html
 from tests.chromium import Page, browser, find_chromium
-from tests.shown import Shown, large, small
+from tests.shown import Shown, alone, large, small
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on PATH: apt-get install chromium")
 PANELS = ("cluster", "baselines", "timeline", "memory", "stages", "traffic", "ops")
@@ -81,6 +81,15 @@ def test_every_panel_is_drawn(make: type(small), how: dict[str, Any], page: Page
         assert ink(page, drawing) > 10
     wide = page.run("document.documentElement.scrollWidth")
     assert wide <= page.run("innerWidth"), "the page itself never scrolls sideways"
+
+
+def test_one_device_alone(page: Page, folder: Path) -> None:
+    """No messages, no sums, no baselines."""
+    opened(page, folder, alone())
+    assert page.problems == []
+    assert shown(page, TIMELINE)[2] == 3, "forward, backward, update; a sum of one rank's gradients takes no time"
+    assert "No stage sends anything" in page.run("document.querySelector('#traffic').innerText")
+    assert "has no baselines" in page.run("document.querySelector('#baselines').innerText")
 
 
 def test_themes_differ(page: Page, folder: Path) -> None:

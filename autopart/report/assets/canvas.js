@@ -16,7 +16,8 @@ const chart = (view, data, options) => {
     context.textBaseline = 'middle';
     context.fillText(text, x, y);
   };
-  self.row = (y) => options.rows().findIndex((_, i) => y >= self.top + i * options.height() && y < self.top + (i + 1) * options.height());
+  self.row = (y) =>
+    options.rows().findIndex((_, i) => y >= self.top + i * options.height() && y < self.top + (i + 1) * options.height());
   self.clip = (draw) => {
     context.save();
     context.beginPath();
@@ -32,12 +33,21 @@ const chart = (view, data, options) => {
       const x = self.x(time / data.tick_s);
       context.fillStyle = token('line');
       context.fillRect(Math.round(x), self.top - 4, 1, height - self.top + 4);
-      self.text(axisLabel(time, unit, times[times.length - 1]), Math.min(x, self.width - 18), 8, token('quiet'), 11, 400, x < self.gutter + 20 ? 'left' : 'center');
+      self.text(
+        axisLabel(time, unit, times[times.length - 1]),
+        Math.min(x, self.width - 18),
+        8,
+        token('quiet'),
+        11,
+        400,
+        x < self.gutter + 20 ? 'left' : 'center',
+      );
     }
   };
   const draw = () => {
     pending = false;
-    const { width } = canvas.parentElement.getBoundingClientRect(), height = self.top + options.rows().length * options.height() + 4;
+    const { width } = canvas.parentElement.getBoundingClientRect(),
+      height = self.top + options.rows().length * options.height() + 4;
     const ratio = devicePixelRatio || 1;
     self.width = width;
     self.gutter = options.gutter(width);
@@ -71,31 +81,46 @@ const chart = (view, data, options) => {
 const gestures = (view, self, options) => {
   const { canvas } = self;
   const pointers = new Map();
-  const place = (event) => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-  canvas.addEventListener('wheel', (event) => {
-    const [x] = place(event);
-    if (x < self.gutter) return;
-    event.preventDefault();
-    if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) view.pan((event.deltaX || event.deltaY) / (self.width - self.gutter));
-    else view.zoom(Math.exp(Math.max(-240, Math.min(240, event.deltaY)) * 0.0022), self.time(x));
-  }, { passive: false });
+  const place = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+  canvas.addEventListener(
+    'wheel',
+    (event) => {
+      const [x] = place(event);
+      if (x < self.gutter) return;
+      event.preventDefault();
+      if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY))
+        view.pan((event.deltaX || event.deltaY) / (self.width - self.gutter));
+      else view.zoom(Math.exp(Math.max(-240, Math.min(240, event.deltaY)) * 0.0022), self.time(x));
+    },
+    { passive: false },
+  );
   canvas.addEventListener('pointerdown', (event) => {
     pointers.set(event.pointerId, place(event));
     canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener('pointermove', (event) => {
-    const now = place(event), before = pointers.get(event.pointerId);
-    if (!before) { options.hover(now, event); return; }
+    const now = place(event),
+      before = pointers.get(event.pointerId);
+    if (!before) {
+      options.hover(now, event);
+      return;
+    }
     const others = [...pointers].filter(([id]) => id !== event.pointerId);
     if (others.length) {
       const other = others[0][1][0];
-      const was = Math.abs(before[0] - other), is = Math.abs(now[0] - other);
+      const was = Math.abs(before[0] - other),
+        is = Math.abs(now[0] - other);
       if (was > 8 && is > 8) view.zoom(was / is, self.time((now[0] + other) / 2));
     } else if (now[0] !== before[0]) view.pan(-(now[0] - before[0]) / (self.width - self.gutter));
     pointers.set(event.pointerId, now);
     hideTip();
   });
-  const release = (event) => { pointers.delete(event.pointerId); };
+  const release = (event) => {
+    pointers.delete(event.pointerId);
+  };
   canvas.addEventListener('pointerup', (event) => {
     release(event);
     options.hover(place(event), event);
@@ -103,5 +128,7 @@ const gestures = (view, self, options) => {
   });
   canvas.addEventListener('pointercancel', release);
   canvas.addEventListener('pointerleave', () => options.leave());
-  canvas.addEventListener('dblclick', (event) => { if (options.open) options.open(place(event)); });
+  canvas.addEventListener('dblclick', (event) => {
+    if (options.open) options.open(place(event));
+  });
 };

@@ -3,7 +3,10 @@
 const darkQuery = window.matchMedia('(prefers-color-scheme: dark)');
 const isDark = () => darkQuery.matches;
 const STAGE_HUES = [255, 65, 150, 320, 200, 30, 105, 285, 175, 0];
-const hueOf = (index) => (index < STAGE_HUES.length ? STAGE_HUES[index] : (STAGE_HUES[index % STAGE_HUES.length] + 17 * Math.floor(index / STAGE_HUES.length)) % 360);
+const hueOf = (index) =>
+  index < STAGE_HUES.length
+    ? STAGE_HUES[index]
+    : (STAGE_HUES[index % STAGE_HUES.length] + 17 * Math.floor(index / STAGE_HUES.length)) % 360;
 const GOLDEN = 137.508;
 
 const shade = (hue, kind) => {

@@ -1,11 +1,20 @@
 // The compact lists of the data block as columns of numbers: see autopart/report/page.py for what they hold.
 
-const FORWARD = 0, BACKWARD = 1, REDUCE = 2, UPDATE = 3;
+const FORWARD = 0,
+  BACKWARD = 1,
+  REDUCE = 2,
+  UPDATE = 3;
 const KIND_WORDS = ['forward', 'backward', 'gradient sums', 'optimizer update'];
 
 const decodeTrack = (flat) => {
   const size = flat.length / 4;
-  const track = { size, kind: new Uint8Array(size), microbatch: new Int32Array(size), start: new Float64Array(size), end: new Float64Array(size) };
+  const track = {
+    size,
+    kind: new Uint8Array(size),
+    microbatch: new Int32Array(size),
+    start: new Float64Array(size),
+    end: new Float64Array(size),
+  };
   let at = 0;
   for (let i = 0; i < size; i++) {
     track.kind[i] = flat[4 * i];
@@ -29,7 +38,13 @@ const decodeCurve = ({ levels, steps }) => {
 
 const decodeFlights = (flat) => {
   const size = flat.length / 4;
-  const found = { size, microbatch: new Int32Array(size), ready: new Float64Array(size), start: new Float64Array(size), end: new Float64Array(size) };
+  const found = {
+    size,
+    microbatch: new Int32Array(size),
+    ready: new Float64Array(size),
+    start: new Float64Array(size),
+    end: new Float64Array(size),
+  };
   let at = 0;
   for (let i = 0; i < size; i++) {
     found.microbatch[i] = flat[4 * i];
@@ -47,14 +62,21 @@ const decode = (data) => {
     ticks: data.drawn.step_s / data.tick_s,
     tracks: data.tracks.map(decodeTrack),
     curves: data.curves.map(decodeCurve),
-    messages: data.messages.map(([sender, receiver, backward, nbytes, place]) => ({ sender, receiver, backward: Boolean(backward), nbytes, flights: flights[place] })),
+    messages: data.messages.map(([sender, receiver, backward, nbytes, place]) => ({
+      sender,
+      receiver,
+      backward: Boolean(backward),
+      nbytes,
+      flights: flights[place],
+    })),
     used: data.ranks.map((rank, number) => ({ ...rank, number })).filter((rank) => rank.stage !== undefined),
   };
 };
 
 // The last index whose value is at most `limit`, -1 where there is none; `values` ascend.
 const lastUpTo = (values, limit) => {
-  let low = 0, high = values.length;
+  let low = 0,
+    high = values.length;
   while (low < high) {
     const middle = (low + high) >> 1;
     if (values[middle] <= limit) low = middle + 1;

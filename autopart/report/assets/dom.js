@@ -23,7 +23,9 @@ const showTip = (x, y, title, lines) => {
   tip.style.left = `${Math.max(8, Math.min(left, innerWidth - box.width - 8))}px`;
   tip.style.top = `${Math.max(8, top)}px`;
 };
-const hideTip = () => { tip.hidden = true; };
+const hideTip = () => {
+  tip.hidden = true;
+};
 
 // Gives an element a tip on hover and on focus; `say` returns [title, lines].
 const explain = (element, say) => {
@@ -37,10 +39,46 @@ const explain = (element, say) => {
   return element;
 };
 addEventListener('scroll', hideTip, { passive: true });
-addEventListener('keydown', (event) => { if (event.key === 'Escape') hideTip(); });
+addEventListener('keydown', (event) => {
+  if (event.key === 'Escape') hideTip();
+});
 
-const meter = (part, fill) => el('div', { class: 'meter' }, el('i', { style: `width:${Math.min(100, Math.max(0, 100 * part)).toFixed(2)}%`, '--fill': fill || 'var(--accent)' }));
-const cell = (content, name, kind = '') => el('td', { class: kind || false, 'data-name': name || false }, ...(Array.isArray(content) ? content : [content]));
-const grid = (names, rows, kind = '') => el('div', { class: 'scroll' }, el('table', { class: kind || false }, el('thead', {}, el('tr', {}, names.map((name) => el('th', { scope: 'col' }, name)))), el('tbody', {}, rows)));
-const chooser = (label, options, chosen, change) => el('label', {}, `${label} `, el('select', { onchange: (event) => change(event.target.value) }, options.map(([value, text]) => el('option', { value, selected: value === chosen }, text))));
+const meter = (part, fill) =>
+  el(
+    'div',
+    { class: 'meter' },
+    el('i', { style: `width:${Math.min(100, Math.max(0, 100 * part)).toFixed(2)}%`, '--fill': fill || 'var(--accent)' }),
+  );
+const cell = (content, name, kind = '') =>
+  el('td', { class: kind || false, 'data-name': name || false }, ...(Array.isArray(content) ? content : [content]));
+const grid = (names, rows, kind = '') =>
+  el(
+    'div',
+    { class: 'scroll' },
+    el(
+      'table',
+      { class: kind || false },
+      el(
+        'thead',
+        {},
+        el(
+          'tr',
+          {},
+          names.map((name) => el('th', { scope: 'col' }, name)),
+        ),
+      ),
+      el('tbody', {}, rows),
+    ),
+  );
+const chooser = (label, options, chosen, change) =>
+  el(
+    'label',
+    {},
+    `${label} `,
+    el(
+      'select',
+      { onchange: (event) => change(event.target.value) },
+      options.map(([value, text]) => el('option', { value, selected: value === chosen }, text)),
+    ),
+  );
 const dot = (stage) => el('span', { class: 'dot', '--own': stageColor(stage) }, String(stage));

@@ -12,4 +12,8 @@ drawMemory(view, data);
 drawStages(data);
 drawTraffic(data);
 drawOps(data);
-requestAnimationFrame(() => requestAnimationFrame(() => { document.body.dataset.ready = performance.now().toFixed(0); }));
+requestAnimationFrame(() =>
+  requestAnimationFrame(() => {
+    document.body.dataset.ready = performance.now().toFixed(0);
+  }),
+);

@@ -3,7 +3,13 @@
 const makeView = (ticks, every) => {
   const listeners = [];
   const view = {
-    start: 0, end: ticks, ticks, rank: null, color: 'stage', every, scale: 'device',
+    start: 0,
+    end: ticks,
+    ticks,
+    rank: null,
+    color: 'stage',
+    every,
+    scale: 'device',
     listen: (listener) => listeners.push(listener),
     change: (changes) => {
       Object.assign(view, changes);
@@ -14,8 +20,12 @@ const makeView = (ticks, every) => {
       const from = Math.min(Math.max(0, start), ticks - width);
       view.change({ start: from, end: from + width });
     },
-    zoom: (factor, center = (view.start + view.end) / 2) => view.show(center - (center - view.start) * factor, center + (view.end - center) * factor),
-    pan: (part) => { const by = part * (view.end - view.start); view.show(view.start + by, view.end + by); },
+    zoom: (factor, center = (view.start + view.end) / 2) =>
+      view.show(center - (center - view.start) * factor, center + (view.end - center) * factor),
+    pan: (part) => {
+      const by = part * (view.end - view.start);
+      view.show(view.start + by, view.end + by);
+    },
     fit: () => view.show(0, ticks),
   };
   return view;
@@ -31,7 +41,12 @@ const roundTimes = (start, end, tick_s, most) => {
   return { unit, times: found };
 };
 const axisLabel = (time, unit, largest) => {
-  const [name, factor] = [['s', 1], ['ms', 1e-3], ['us', 1e-6], ['ns', 1e-9]].find(([, f]) => largest >= f * 0.999 || f === 1e-9);
+  const [name, factor] = [
+    ['s', 1],
+    ['ms', 1e-3],
+    ['us', 1e-6],
+    ['ns', 1e-9],
+  ].find(([, f]) => largest >= f * 0.999 || f === 1e-9);
   const digits = Math.max(0, Math.ceil(-Math.log10(unit / factor) - 1e-9));
   return time ? `${(time / factor).toFixed(digits)} ${name}` : '0';
 };
