@@ -1,4 +1,4 @@
-// The simulated step: a row for every rank, or for ranks that do the same.
+// The simulated step: a row for every rank, or one a stage.
 
 const drawTimeline = (view, data) => {
   const parent = body('timeline');
