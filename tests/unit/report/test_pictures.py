@@ -1,4 +1,4 @@
-"""Every format of plans drawn at random: skips over many blocks, uneven shares, columns, devices left out; and what stands where."""
+"""Every format of plans drawn at random: skips over many blocks, uneven shares, devices left out; and what stands where."""
 
 from __future__ import annotations
 
