@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test check lint format golden bench docs clean
+.PHONY: demo test check lint format golden pictures bench docs clean
 
 # Plans GPT-2 for two unlike office machines, writes the distributed module, trains it on local processes beside the unsplit model.
 demo: $(VENV)/.demo
@@ -32,6 +32,10 @@ format: $(VENV)/.lint
 
 golden: $(VENV)/.test
 	$(BIN)/python -m pytest tests/golden --update-golden
+
+# Those of the documentation: plans two models, draws them, photographs their reports in a Chromium. Some minutes.
+pictures: $(VENV)/.test
+	PYTHONPATH=. $(BIN)/python docs/make_pictures.py
 
 clean:
 	rm -rf $(VENV) out

@@ -21,7 +21,7 @@ from autopart.frontend.trace import scalar_loss
 from autopart.package import BATCH_FILE, WEIGHTS_FILE, has_weights
 from autopart.pipeline import compile_files
 from autopart.plans import Plan
-from autopart.report.text import table
+from autopart.report.table import table
 from autopart.runtime.launch import launch
 
 Say = Callable[[str], None]

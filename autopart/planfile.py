@@ -117,7 +117,10 @@ def to_json(plan: Plan) -> dict[str, Any]:
         del raw["front"]
     if plan.estimate:
         raw["estimate"] = _without_none(raw["estimate"])
-        raw["estimate"]["peak_bytes"] = {str(rank): nbytes for rank, nbytes in sorted(plan.estimate.peak_bytes.items())}
+        for by_rank in ("peak_bytes", "busy_s"):
+            raw["estimate"][by_rank] = {str(rank): value for rank, value in sorted(raw["estimate"][by_rank].items())}
+        if not plan.estimate.busy_s:
+            del raw["estimate"]["busy_s"]
         raw["estimate"] = {key: _finite(value) for key, value in raw["estimate"].items()}
         if plan.estimate.cost:
             raw["estimate"]["cost"] = {key: _finite(value) for key, value in raw["estimate"]["cost"].items()}
@@ -205,6 +208,7 @@ def _estimate(raw: Mapping[str, Any]) -> Estimate:
         breakdown=raw["breakdown"],
         peak_bytes={int(rank): nbytes for rank, nbytes in raw["peak_bytes"].items()},
         cost=_cost(raw["cost"]) if raw.get("cost") else None,
+        busy_s={int(rank): seconds for rank, seconds in raw.get("busy_s", {}).items()},
     )
 
 

@@ -149,7 +149,8 @@ class Estimate:
     """What the plan is expected to cost; seconds and bytes.
 
     ``step_time_s`` is simulated. ``formula_s``, ``lower_bound_s`` and ``gap`` belong to the planner's formula; no execution of
-    the schedule can be faster than ``schedule_bound_s``.
+    the schedule can be faster than ``schedule_bound_s``. ``busy_s`` is what each rank works in the simulated step; empty in the
+    plans of earlier versions.
     """
 
     step_time_s: float
@@ -159,6 +160,7 @@ class Estimate:
     schedule_bound_s: float
     breakdown: Mapping[str, float]
     peak_bytes: Mapping[int, int]
+    busy_s: Mapping[int, float] = field(default_factory=dict)
     cost: Cost | None = None
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 
 from autopart.cli.arguments import Subparsers, quiet
-from autopart.cli.output import about, progress, users_code, write
+from autopart.cli.output import about, check_output, progress, users_code, write
 from autopart.plans import Plan
 
 
@@ -16,10 +18,10 @@ def show_command(arguments: argparse.Namespace) -> None:
     with about(arguments.plan), users_code():
         if arguments.format == "json":
             text = dump_plan(plan)
-        elif arguments.format in ("dot", "svg"):
-            text = _drawn(plan, arguments)
+        elif arguments.format == "text":
+            text = report(plan, colour=arguments.output is None)
         else:
-            text = report(plan)
+            text = _drawn(plan, arguments)
     write(text, arguments.output)
 
 
@@ -29,28 +31,30 @@ def devices_command(_: argparse.Namespace) -> None:
     print(format_catalogue(), end="")
 
 
-def report(plan: Plan) -> str:
-    """The plan as text, if it is of the cluster that its file describes."""
+def report(plan: Plan, *, colour: bool = True) -> str:
+    """The plan as text, if it is of the cluster that its file describes; in colours where stdout is a terminal
+    (https://no-color.org).
+    """
     from autopart.cluster.load import load_cluster
     from autopart.program.check import check_cluster
     from autopart.report.moves import format_moves
+    from autopart.report.table import ansi, plain
     from autopart.report.text import format_plan
 
     cluster = load_cluster(plan.cluster.path)
     check_cluster(plan, cluster)
-    return "\n".join(text for text in (format_plan(plan, cluster), format_moves(plan)) if text)
+    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+    text = format_plan(plan, cluster, ansi if colour and terminal else plain)
+    return "\n".join(part for part in (text, format_moves(plan)) if part)
 
 
 def _drawn(plan: Plan, arguments: argparse.Namespace) -> str:
+    if arguments.output:
+        check_output(arguments.output)
     say = progress(arguments)
-    from autopart import pipeline
-    from autopart.report.dot import format_dot
-    from autopart.report.svg import format_svg
+    from autopart.pictures import picture
 
-    built = pipeline.build(plan, say=say)
-    if arguments.format == "dot":
-        return format_dot(plan, built.cluster, built.program)
-    return format_svg(plan, built.cluster, pipeline.simulated(built).timeline)
+    return picture(plan, arguments.format, say=say)
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -58,10 +62,12 @@ def add_parsers(commands: Subparsers) -> None:
         "show",
         help="draw a plan",
         description="Show a plan that `autopart plan` wrote.",
-        examples="autopart show plan.json\nautopart show plan.json --format svg -o plan.svg",
+        examples="autopart show plan.json\nautopart show plan.json --format html -o plan.html",
     )
     show.add_argument("plan", metavar="plan.json")
-    show.add_argument("--format", choices=["text", "json", "dot", "svg"], default="text", help="dot is for graphviz")
+    formats = ["text", "json", "dot", "svg", "html", "trace"]
+    explained = "html: a page to explore, dot: for graphviz, trace: for ui.perfetto.dev (text)"
+    show.add_argument("--format", choices=formats, default="text", help=explained)
     show.add_argument("-o", "--output", metavar="FILE", help="write there instead of to the terminal")
     quiet(show)
     show.set_defaults(command=show_command)

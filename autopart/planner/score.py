@@ -42,6 +42,15 @@ class Score:
         return {rank: peak for rank, peak in self.timeline.peak_bytes.items() if peak > capacity[rank]}
 
     @property
+    def busy_s(self) -> Mapping[int, float]:
+        """What each rank works in a step: its microbatches, what gradient sums add to them, and the update."""
+        more = self.plan.schedule.microbatches / self.program.microbatches
+        each = sorted(self.timeline.seconds.items())
+        return {
+            rank: (causes["forward"] + causes["backward"]) * more + causes["reduce"] + causes["update"] for rank, causes in each
+        }
+
+    @property
     def fullness(self) -> float:
         """The fullest device's peak, as a part of what it has."""
         peaks = self.timeline.peak_bytes
@@ -138,6 +147,7 @@ def estimate(scored: Score, index: Index, lower_bound_s: float = math.nan) -> Es
         schedule_bound_s=schedule_bound_s(scored.program, scored.costs, scored.plan.schedule.microbatches),
         breakdown=dict(scored.breakdown),
         peak_bytes=dict(sorted(scored.timeline.peak_bytes.items())),
+        busy_s=dict(scored.busy_s),
     )
 
 

@@ -90,7 +90,7 @@ class BlockTable:
         """Seconds for the inputs-only ops that blocks [start, stop) need: once a microbatch, forward only."""
         names = self._rerun(start, self.count if stop is None else stop)
         key = ("shared", device, rows, names)
-        return self.remembered(key, lambda: sum(self._op_s(self._ops[name], device, rows)[0] for name in names))
+        return self.remembered(key, lambda: sum(self.op_s(self._ops[name], device, rows)[0] for name in names))
 
     def _rerun(self, start: int, stop: int) -> tuple[str, ...]:
         return self.remembered(("rerun", start, stop), lambda: flow.needed_inputs_only(self.blocks, start, stop))
@@ -203,7 +203,8 @@ class BlockTable:
         """Of one op of the graph."""
         return self.remembered((op.name, kind, rows), lambda: op_work(op, self._graph, rows, fused=kind == "accelerator"))
 
-    def _op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
+    def op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
+        """Forward and backward of one op of the graph."""
         return op_seconds(op, self.work(op, device.kind, rows), device, self.precision)
 
     def _spread(self, evaluate: Callable[[int], float | tuple[float, ...]]) -> Array:
@@ -214,7 +215,7 @@ class BlockTable:
 
     def _seconds(self, device: DeviceType, rows: int) -> Seconds:
         def evaluate(index: int) -> tuple[float, float]:
-            each = [self._op_s(self._ops[name], device, rows) for name in self.blocks.blocks[index].ops]
+            each = [self.op_s(self._ops[name], device, rows) for name in self.blocks.blocks[index].ops]
             return sum(forward for forward, _ in each), sum(backward for _, backward in each)
 
         forward, backward = self._spread(evaluate)
@@ -288,18 +289,20 @@ class BlockTable:
         return prod(value.shape_at(rows, self.batch_size)) * DTYPE_BYTES[value.dtype]
 
     def _tensor_s(self, index: int, rows: int, topology: Topology) -> tuple[float, float]:
-        forward = backward = 0.0
-        for name in self.blocks.blocks[index].ops:
-            op = self._ops[name]
-            if op.kind in reshard.BACKWARD:
-                whole = self._exchanged_bytes(op, rows, topology.ranks)
-                forward += reshard.collective_s(op.kind, whole, topology)
-                backward += self._gradient_s(op, reshard.collective_s(reshard.BACKWARD[op.kind], whole, topology))
-            elif op.kind == reshard.CROSS_ENTROPY:
-                each = self._nbytes(self._graph.values[op.inputs[1]], rows) // 2  # a float32 for every int64 label
-                forward += all_reduce_s(each, topology) + all_reduce_s(2 * each, topology)
-                backward += self._gradient_s(op, all_reduce_s(each, topology))
-        return forward, backward
+        each = [self.exchange_s(self._ops[name], rows, topology) for name in self.blocks.blocks[index].ops]
+        return sum(forward for forward, _ in each), sum(backward for _, backward in each)
+
+    def exchange_s(self, op: Op, rows: int, topology: Topology) -> tuple[float, float]:
+        """Forward and backward of what an op sends between the columns of a replica."""
+        if op.kind in reshard.BACKWARD:
+            whole = self._exchanged_bytes(op, rows, topology.ranks)
+            forward = reshard.collective_s(op.kind, whole, topology)
+            return forward, self._gradient_s(op, reshard.collective_s(reshard.BACKWARD[op.kind], whole, topology))
+        if op.kind == reshard.CROSS_ENTROPY:
+            each = self._nbytes(self._graph.values[op.inputs[1]], rows) // 2  # a float32 for every int64 label
+            forward = all_reduce_s(each, topology) + all_reduce_s(2 * each, topology)
+            return forward, self._gradient_s(op, all_reduce_s(each, topology))
+        return 0.0, 0.0
 
     def _exchanged_bytes(self, op: Op, rows: int, ranks: int) -> float:
         """Of the whole value, were all parts as large as this column's (the widest one is waited for)."""

@@ -1,52 +1,61 @@
-"""A plan as a graphviz graph: a box a stage, runs of blocks inside, edges labelled with what crosses."""
+"""A plan as a graphviz graph: a frame a stage, filled by stage and bordered by type of device, its blocks inside (repeats as
+one box), edges labelled with the bytes that a microbatch moves along them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
+from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.units import format_bytes
-from autopart.ir.graph import Value
 from autopart.plans import Plan, Stage
-from autopart.program.program import Program
-from autopart.report.text import block_names, device_names, mesh_text, ranges
+from autopart.report.colors import borders, fill
+from autopart.report.runs import Run, edges, runs
+from autopart.report.text import device_names, manner_text, ranges, shares_text
 
-# Light fills that black text reads well on, told apart without relying on red against green.
-FILLS = ("#cfe2f3", "#fde9c9", "#d9ead3", "#ead1dc", "#d9d2e9", "#fff2cc", "#d0e0e3", "#f4cccc")
+MIXED = "#000000"  # border of a stage on several types
 
 
-def format_dot(plan: Plan, cluster: Cluster, program: Program) -> str:
-    """DOT text; ``dot -Tsvg`` draws it."""
+def format_dot(plan: Plan, cluster: Cluster, blocks: Blocks) -> str:
+    """DOT text; ``dot -Tsvg`` draws it. ``blocks`` are the model's own."""
+    drawn, colors = runs(blocks, plan), borders(plan, cluster)
     lines = [
         "digraph plan {",
-        "  rankdir=LR; compound=true; fontname=Helvetica;",
+        "  rankdir=LR; fontname=Helvetica;",
         "  node [shape=box, style=filled, fillcolor=white, fontname=Helvetica]; edge [fontname=Helvetica];",
+        *_legend(colors),
     ]
     for stage in plan.stages:
-        lines += _stage(stage, cluster)
-    lines += _edges(plan, program)
+        lines += _stage(stage, cluster, drawn, colors)
+    lines += [
+        f"  b{e.source} -> b{e.target} [label={_quote(format_bytes(e.nbytes))}];"
+        for e in edges(blocks, drawn, plan.microbatch_size)
+    ]
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _stage(stage: Stage, cluster: Cluster) -> list[str]:
-    label = ", ".join(
-        filter(
-            None, (f"stage {stage.index}: {device_names(stage.ranks, cluster)}", f"rank {ranges(stage.ranks)}", mesh_text(stage))
-        )
-    )
-    shares = "+".join(str(share) for share in stage.shares)
-    return [
-        f"  subgraph cluster_{stage.index} {{",
-        f"    label={_quote(label)}; style=filled; color={_quote(FILLS[stage.index % len(FILLS)])};",
-        f"    s{stage.index} [label={_quote(f'{block_names(stage.blocks)}{chr(10)}samples {shares}')}];",
-        "  }",
-    ]
+def _legend(colors: Mapping[str, str]) -> Iterator[str]:
+    """Which border is which device, where there are several."""
+    if len(colors) < 2:
+        return
+    yield '  subgraph cluster_devices { label="devices, by border"; color=white;'
+    for number, (name, color) in enumerate(colors.items()):
+        yield f"    d{number} [label={_quote(name)}, color={_quote(color)}, penwidth=3];"
+    yield "  }"
 
 
-def _edges(plan: Plan, program: Program) -> list[str]:
-    totals: dict[tuple[int, int], int] = {}
-    for transfer in program.transfers:
-        pair = (transfer.source, transfer.target)
-        totals[pair] = totals.get(pair, 0) + Value(transfer.value, transfer.shape, transfer.dtype).nbytes(plan.microbatch_size)
-    return [f"  s{a} -> s{b} [label={_quote(format_bytes(nbytes))}];" for (a, b), nbytes in sorted(totals.items())]
+def _stage(stage: Stage, cluster: Cluster, drawn: tuple[Run, ...], colors: Mapping[str, str]) -> Iterator[str]:
+    what = (f"stage {stage.index}: {device_names(stage.ranks, cluster)}", f"rank {ranges(stage.ranks)}", manner_text(stage))
+    label = f"{', '.join(filter(None, what))}\nsamples {shares_text(stage)}"
+    types = {cluster.device(rank).name for rank in stage.ranks}
+    border = colors[types.pop()] if len(types) == 1 else MIXED
+    yield f"  subgraph cluster_{stage.index} {{"
+    yield f"    label={_quote(label)}; style=filled; fillcolor={_quote(fill(stage.index))}; color={_quote(border)}; penwidth=3;"
+    for number, run in enumerate(drawn):
+        if run.stage == stage.index:
+            yield f"    b{number} [label={_quote(run.label)}, color={_quote(border)}];"
+    yield "  }"
 
 
 def _quote(text: str) -> str:

@@ -7,7 +7,8 @@ from itertools import groupby
 
 from autopart.cluster.units import format_bytes, format_seconds
 from autopart.plans import Moves, Plan, RankMoves, Take
-from autopart.report.text import block_names, table
+from autopart.report.table import table
+from autopart.report.text import block_names
 
 SHOWN = 6  # devices in a list
 

@@ -15,14 +15,17 @@ from autopart.cluster.load import parse_cluster
 from autopart.codegen.emit import Notes, emit
 from autopart.frontend.load import load
 from autopart.pipeline import front_end
+from autopart.planfile import dump_plan
 from autopart.plans import Baseline, ClusterRef, Cost, Draw, Estimate, FrontPoint, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.program.check import check_plan
 from autopart.program.lower import lower
 from autopart.program.text import format_actions
 from autopart.report.dot import format_dot
+from autopart.report.table import ansi
 from autopart.report.text import format_plan
 from tests.clusters import CONTRACT
 from tests.graphs import transformer
+from tests.shown import large
 
 Golden = Callable[[str, str], None]
 ROOT = Path(__file__).parents[2]
@@ -48,6 +51,7 @@ PLAN = Plan(
         schedule_bound_s=0.0871,
         breakdown={"forward": 0.03, "backward": 0.06, "transfer": 0.0034, "bubble": 0.03, "reduce": 0.0, "update": 0.0},
         peak_bytes={0: 3 << 30, 1: 3 << 30, 8: 4 << 30, 16: 15 << 30, 17: 12 << 30},
+        busy_s={0: 0.0412, 1: 0.0412, 8: 0.0398, 16: 0.09, 17: 0.0871},
     ),
     baselines=(
         Baseline("data parallel, even", 0.4936),
@@ -80,6 +84,19 @@ PRICED = replace(
         ),
     ),
 )
+LARGE = replace(
+    large().plan,
+    estimate=Estimate(
+        step_time_s=26.1,
+        formula_s=26.3,
+        lower_bound_s=25.6,
+        gap=0.026,
+        schedule_bound_s=25.5,
+        breakdown={"forward": 6.46, "backward": 18.0, "reduce": 1.54, "update": 0.0328},
+        peak_bytes={rank: (80 - rank) << 30 for rank in range(64)},
+        busy_s={rank: 26.0 - rank / 8 for rank in range(64)},
+    ),
+)
 BY_HAND = replace(PLAN, unused_ranks=(), estimate=None, baselines=())
 
 
@@ -92,12 +109,28 @@ def test_text_of_a_plan_with_prices(golden: Golden) -> None:
     golden("show_priced.txt", format_plan(PRICED, CLUSTER))
 
 
+def test_text_in_colours(golden: Golden) -> None:
+    golden("show_colours.txt", format_plan(PLAN, CLUSTER, ansi))
+
+
 def test_text_of_a_plan_written_by_hand(golden: Golden) -> None:
     golden("show_by_hand.txt", format_plan(BY_HAND, CLUSTER))
 
 
 def test_dot(golden: Golden) -> None:
-    golden("show.dot", format_dot(PLAN, CLUSTER, lower(BLOCKS, PLAN)))
+    golden("show.dot", format_dot(PLAN, CLUSTER, BLOCKS))
+
+
+def test_json(golden: Golden) -> None:
+    golden("show.json", dump_plan(PLAN))
+
+
+def test_a_large_plan(golden: Golden) -> None:
+    """80 layers over 64 devices."""
+    check_plan(LARGE, large().blocks, large().cluster)
+    golden("show_large.txt", format_plan(LARGE, large().cluster))
+    golden("show_large.dot", format_dot(LARGE, large().cluster, large().blocks))
+    golden("show_large.json", dump_plan(LARGE))
 
 
 @pytest.mark.parametrize("schedule", ["1f1b", "gpipe"])

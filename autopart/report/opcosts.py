@@ -1,0 +1,113 @@
+"""What a microbatch costs on the slowest rank of a stage, op by op: the terms that its forward and backward are the sum of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from autopart.blocks.blocks import Block
+from autopart.cluster.cluster import topology
+from autopart.ir.graph import Op
+from autopart.planner.meshes import Index, Rewritten
+from autopart.plans import Stage
+from autopart.pricing.costs import StageCosts
+from autopart.pricing.ops import Demand, demand
+from autopart.pricing.stages import interval
+from autopart.pricing.table import BlockTable
+
+
+@dataclass(frozen=True, slots=True)
+class OpCost:
+    """One op, or one of its repeats. ``demand`` is None for what sends instead of computing."""
+
+    name: str
+    module: str
+    kind: str
+    forward_s: float
+    backward_s: float
+    demand: Demand | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCost:
+    """The blocks of one kind in a stage: what each of them costs."""
+
+    names: tuple[str, ...]
+    ops: tuple[OpCost, ...]
+    mixing_s: float  # each way: sums over replicas inside ops that mix samples
+
+    @property
+    def forward_s(self) -> float:
+        return sum(op.forward_s for op in self.ops) + self.mixing_s
+
+    @property
+    def backward_s(self) -> float:
+        return sum(op.backward_s for op in self.ops) + self.mixing_s
+
+
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """The stage's slowest rank. ``order``: the index in ``blocks`` of every block, in the model's order; ``extra``: (what,
+    forward seconds, backward seconds) beside the blocks.
+    """
+
+    stage: int
+    rank: int
+    rows: int
+    blocks: tuple[BlockCost, ...]
+    order: tuple[int, ...]
+    extra: tuple[tuple[str, float, float], ...]
+
+    @property
+    def forward_s(self) -> float:
+        return sum(len(b.names) * b.forward_s for b in self.blocks) + sum(forward for _, forward, _ in self.extra)
+
+    @property
+    def backward_s(self) -> float:
+        return sum(len(b.names) * b.backward_s for b in self.blocks) + sum(backward for _, _, backward in self.extra)
+
+
+def stage_cost(stage: Stage, rewritten: Rewritten, index: Index, costs: StageCosts) -> StageCost:
+    """``stage`` is one of the plan that columns run (``rewritten.local.plan``)."""
+    rank = max(stage.ranks, key=lambda r: (costs.of[stage.index, r].forward_s + costs.of[stage.index, r].backward_s, -r))
+    replica, column = stage.place(rank)
+    table, device, rows = rewritten.tables(stage, column), index.cluster.device(rank), stage.shares[replica]
+    start, stop = interval(table, stage)
+    own = table.blocks.blocks[start:stop]
+    mixing = table.collectives_s(max(stage.shares), topology(index.cluster, stage.column(column)))[start:stop] / 2
+    across = topology(index.cluster, stage.replica(replica))
+    ops = {op.name: op for op in table.blocks.sharded.graph.ops}
+
+    def price(op: Op) -> OpCost:
+        forward, backward = table.op_s(op, device, rows)
+        sent = table.exchange_s(op, rows, across) if stage.tensor > 1 else (0.0, 0.0)
+        asked = None if any(sent) else demand(op, table.work(op, device.kind, rows), table.precision)
+        return OpCost(op.name, op.module, op.kind, forward + sent[0], backward + sent[1], asked)
+
+    kinds: dict[int, list[Block]] = {}
+    for block in own:
+        kinds.setdefault(block.kind, []).append(block)
+    found = tuple(
+        BlockCost(tuple(b.name for b in alike), tuple(map(price, _ops(alike[0], ops))), float(mixing[own.index(alike[0])]))
+        for alike in kinds.values()
+    )
+    order = tuple(list(kinds).index(block.kind) for block in own)
+    return StageCost(stage.index, rank, rows, found, order, tuple(_extra(stage, table, rank, rows, index, costs, found)))
+
+
+def _ops(block: Block, ops: dict[str, Op]) -> list[Op]:
+    return [ops[name] for name in block.ops]
+
+
+def _extra(
+    stage: Stage, table: BlockTable, rank: int, rows: int, index: Index, costs: StageCosts, found: tuple[BlockCost, ...]
+) -> Iterator[tuple[str, float, float]]:
+    """What the stage does beside its blocks."""
+    shared_s = table.shared_s(index.cluster.device(rank), rows, *interval(table, stage))
+    if shared_s:
+        yield "made from the inputs again (masks, positions)", shared_s, 0.0
+    if stage.recompute:
+        yield "forward of the blocks once more (recomputation)", 0.0, sum(len(b.names) * b.forward_s for b in found)
+    beside = costs.of[stage.index, rank].beside_s
+    if any(beside):
+        yield f"messages of ZeRO {stage.zero} between replicas", *beside
