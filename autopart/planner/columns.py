@@ -165,7 +165,11 @@ def make_chain(problem: Problem, setting: Setting, stack: Stack | None = None) -
 def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:
     """All columns of a setting that fit somewhere, less those that another one of the same devices dominates."""
     stack = stack_of(problem, setting)
-    return columns_below(problem, setting, chain, stack, work_of(problem, setting), np.inf)[0]
+    work = work_of(problem, setting)
+    if not np.isfinite(work.bound_s):  # a block that nothing holds
+        nothing = np.zeros(0, dtype=np.int64)
+        return Columns(nothing, nothing, np.zeros(0), np.zeros(0), nothing)
+    return columns_below(problem, setting, chain, stack, work, np.inf)[0]
 
 
 def columns_below(
