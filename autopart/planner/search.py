@@ -195,7 +195,7 @@ def _weigh(search: _Search) -> None:
         if setting.options:
             search.check()
             search.work[index] = work_of(search.problem.under(setting), setting)
-            if np.isfinite(search.work[index].bound_s):
+            if np.isfinite(search.work[index].bound_s):  # else a block fits nowhere
                 search.wait(search.work[index].bound_s, index)
     search.current_s = float("inf")
 

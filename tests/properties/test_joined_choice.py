@@ -71,7 +71,9 @@ def test_unlike_devices_share_ops_over_a_fast_link(tmp_path: Path) -> None:
     option = price_option(index.mesh_of(stage), cluster, parts_of(stage, index), stage.recompute)
     for line, rank in ((0, 0), (2, 1)):
         costs = score(plan, index).costs.of[0, rank]
-        assert costs.forward_s + costs.backward_s == pytest.approx(option.time_s[line].sum(), rel=1e-3)
+        assert costs.forward_s + costs.backward_s == pytest.approx(
+            option.time_s[line].sum() + option.hand_on_s(index.table.count), rel=1e-3
+        )
     assert heads(local_plan(index.table, plan, cluster)) == {(9, 3)}
 
 
