@@ -127,6 +127,8 @@ def _offer(search: Search, field: Field, chain: Chain) -> None:
         for unit in bits(part.units):
             for group in field.units.members[unit]:
                 places[group] = rank
+    for group, unit in field.units.loose.items():
+        places[group] = places[field.units.members[unit][0]]
     if not search.offer(places):
         search.offer(_backwards(search, chain, field, places))
 

@@ -2,7 +2,7 @@
 
 A unit is what no chain of parts can separate: groups that lead to one another in a circle among the forward ops, with all
 backward ops that belong to them. A backward op that belongs to no forward op is loose. For incumbents it goes with the forward op
-whose output it reads (``attach``); a bound knows nothing of it.
+whose output it reads (``attach``); a bound counts it nowhere.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Units:
     order: Order
     ties: tuple[tuple[int, ...], ...]  # at least two units each, ascending
     tie_s: Array  # by tie and device type: the least that a part with some of its units but not all pays
-    loose: tuple[int, ...]  # groups in no unit
+    loose: Mapping[int, int]  # groups in no unit: the unit that they would go with
 
     @property
     def count(self) -> int:
@@ -46,10 +46,10 @@ def make_units(problem: Problem, groups: Groups, *, attach: bool) -> Units:
     successors: list[list[int]] = [sorted({number[b] for b in edges.get(a, ())}) for a in inner]
     found = list(reversed(components(successors)))
     unit = {inner[index]: place for place, each in enumerate(found) for index in each}
-    loose = tuple(group for group in range(groups.count) if group not in unit)
+    loose = _attached(problem, groups, unit, tuple(group for group in range(groups.count) if group not in unit))
     if attach:
-        unit |= _attached(problem, groups, unit, loose)
-        loose = ()
+        unit |= loose
+        loose = {}
     return _units(problem, groups, unit, edges, loose)
 
 
@@ -93,7 +93,7 @@ def _attached(problem: Problem, groups: Groups, unit: Mapping[int, int], loose: 
 
 
 def _units(
-    problem: Problem, groups: Groups, unit: Mapping[int, int], edges: Mapping[int, set[int]], loose: tuple[int, ...]
+    problem: Problem, groups: Groups, unit: Mapping[int, int], edges: Mapping[int, set[int]], loose: Mapping[int, int]
 ) -> Units:
     count = max(unit.values()) + 1
     members: list[list[int]] = [[] for _ in range(count)]
