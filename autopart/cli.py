@@ -12,10 +12,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from autopart.errors import AutopartError, Infeasible, InputError, PlanError
 from autopart.plans import OPTIMIZERS, PRECISIONS, ZERO_LEVELS, Plan, Settings
+
+if TYPE_CHECKING:
+    from autopart.profiled.plan import ProfilePlan
 
 PLACE = r"(R|P|-|S\(\d+(/\d+)?(:\d+)?\))"
 Command = Callable[[argparse.Namespace], None]
@@ -50,9 +53,13 @@ def _drop_output() -> None:
 
 
 def plan_command(arguments: argparse.Namespace) -> None:
+    if arguments.model.endswith(".json"):
+        plan_profile_command(arguments)
+        return
     from autopart import pipeline
     from autopart.planfile import dump_plan, save_plan
 
+    _check_model_options(arguments)
     _check_output(arguments.output)
     with _users_code():
         plan = pipeline.plan_files(
@@ -77,9 +84,46 @@ def plan_command(arguments: argparse.Namespace) -> None:
     print(dump_plan(plan) if arguments.json else _report(plan), end="")
 
 
+def plan_profile_command(arguments: argparse.Namespace) -> None:
+    """``autopart plan graph.json``: no model, no torch."""
+    from autopart.profiled import plan as profiled
+    from autopart.profiled.problem import Goal
+
+    _check_output(arguments.output)
+    goal = Goal(arguments.objective, arguments.contiguous is not False, arguments.microbatches or 1)
+    limits = {"gap": arguments.gap, "time_limit_s": arguments.time_limit}
+    plan = profiled.plan_files(arguments.model, arguments.devices, goal, **limits, say=_progress(arguments))
+    profiled.save_plan(plan, arguments.output)
+    print(profiled.dump_plan(plan) if arguments.json else _profile_report(plan), end="")
+
+
+def _check_model_options(arguments: argparse.Namespace) -> None:
+    """What only one of a model and a profiled graph has."""
+    if arguments.batch_size is None:
+        raise InputError(
+            "a model needs --batch-size", where=arguments.model, remedy="Give the samples of a step: --batch-size 64."
+        )
+    if arguments.objective != "step":
+        raise InputError(
+            f"a model is planned for its step, not for {arguments.objective} yet",
+            where=arguments.model,
+            remedy="Leave --objective out; profiled graphs (graph.json) have the other objectives.",
+        )
+    if arguments.contiguous is not None:
+        raise InputError(
+            "--contiguous and --no-contiguous are for profiled graphs (graph.json)",
+            where=arguments.model,
+            remedy="Leave the option out: stages of a model are always contiguous.",
+        )
+
+
 def show_command(arguments: argparse.Namespace) -> None:
     from autopart.planfile import dump_plan, load_plan
+    from autopart.profiled.plan import is_profile_plan
 
+    if is_profile_plan(arguments.plan):
+        show_profile_command(arguments)
+        return
     plan = load_plan(arguments.plan)
     with _about(arguments.plan):
         if arguments.format == "json":
@@ -89,6 +133,31 @@ def show_command(arguments: argparse.Namespace) -> None:
         else:
             text = _report(plan)
     _write(text, arguments.output)
+
+
+def show_profile_command(arguments: argparse.Namespace) -> None:
+    from autopart.profiled.plan import dump_plan, load_plan
+
+    plan = load_plan(arguments.plan)
+    if arguments.format not in ("text", "json"):
+        raise InputError(
+            f"there is no {arguments.format} of the plan of a profiled graph",
+            where=arguments.plan,
+            remedy="Use --format text or --format json.",
+        )
+    with _about(arguments.plan):
+        text = dump_plan(plan) if arguments.format == "json" else _profile_report(plan)
+    _write(text, arguments.output)
+
+
+def _profile_report(plan: ProfilePlan) -> str:
+    from autopart.cluster.load import load_cluster
+    from autopart.report.profiled import format_profile_plan
+
+    cluster = load_cluster(plan.cluster.path)
+    if plan.cluster.digest != cluster.digest:
+        raise PlanError("this plan was made for another cluster than the file describes now", remedy="Plan again.")
+    return format_profile_plan(plan, cluster)
 
 
 def price_command(arguments: argparse.Namespace) -> None:
@@ -228,12 +297,22 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  #
 
 def _plan_parser(commands: Subparsers) -> None:
     plan = commands.add_parser("plan", help="decide what runs where", description="Find the best plan and prove how good it is.")
-    plan.add_argument("model", metavar="MODEL.py[:FACTORY]", help="defines model() and example_inputs(batch_size)")
+    plan.add_argument(
+        "model",
+        metavar="MODEL.py[:FACTORY]",
+        help="defines model() and example_inputs(batch_size); or graph.json, a profiled graph",
+    )
     plan.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the machines and the links between them")
-    plan.add_argument("--batch-size", required=True, type=positive, metavar="N", help="samples of a step, over all devices")
+    plan.add_argument("--batch-size", type=positive, metavar="N", help="samples of a step, over all devices; models need it")
     plan.add_argument("-o", "--output", default="plan.json", metavar="FILE", help="where the plan goes (plan.json)")
     plan.add_argument("--time-limit", type=seconds, default=60.0, metavar="S", help="seconds for the solver (60)")
     plan.add_argument("--gap", type=fraction, default=0.01, help="stop when the plan is proven this close to the best (0.01)")
+    plan.add_argument(
+        "--objective", choices=["step", "throughput", "latency"], default="step", help="what to minimise; a model has step (step)"
+    )
+    plan.add_argument(
+        "--contiguous", action=argparse.BooleanOptionalAction, help="a device's part of a profiled graph is convex (yes)"
+    )
     plan.add_argument("--stages", type=positive, metavar="N", help="pin the number of pipeline stages")
     plan.add_argument("--data", type=positive, metavar="N", help="pin the number of replicas of every stage")
     plan.add_argument("--tensor", type=positive, metavar="N", help="pin how many devices split the ops of every replica")

@@ -15,7 +15,7 @@ INFINITE = float("inf")
 
 
 def draw(seed: int, goal: Goal, *, ops: int = 6, training: bool = False) -> Problem:
-    """Ops with edges to later ones; two or three ranks of one or two types; links, labels, memory and missing types that matter."""
+    """Ops with edges to later ones; two or three ranks of one or two types; links, labels, memory and types that matter."""
     rng = random.Random(seed)
     count = rng.randint(3, ops)
     kinds = rng.choice([[0, 0], [0, 1], [0, 0, 0], [0, 0, 1], [0, 1, 1]])
@@ -89,7 +89,9 @@ def allowed(problem: Problem, assignment: Sequence[int], reach: set[tuple[int, i
     ops = range(problem.count)
     if any(problem.time_s[op, assignment[op]] == INFINITE for op in ops):
         return False
-    if any(problem.labels[a] and problem.labels[a] == problem.labels[b] and assignment[a] != assignment[b] for a in ops for b in ops):
+    if any(
+        problem.labels[a] and problem.labels[a] == problem.labels[b] and assignment[a] != assignment[b] for a in ops for b in ops
+    ):
         return False
     for rank in range(problem.ranks):
         if sum(problem.memory_bytes[op] for op in ops if assignment[op] == rank) > problem.capacity_bytes[rank]:
@@ -143,7 +145,9 @@ def _makespan(problem: Problem, assignment: Sequence[int], order: Sequence[int])
     for op in order:
         rank = assignment[op]
         inputs = [
-            end[a] + problem.latency_s[assignment[a], rank] + problem.output_bytes[a] / problem.bandwidth_bytes_per_s[assignment[a], rank]
+            end[a]
+            + problem.latency_s[assignment[a], rank]
+            + problem.output_bytes[a] / problem.bandwidth_bytes_per_s[assignment[a], rank]
             for a, b in problem.edges
             if b == op
         ]

@@ -23,7 +23,7 @@ import numpy as np
 
 from autopart.profiled.problem import Array, Ints
 from autopart.profiled.relax import CAREFUL, Prices
-from autopart.profiled.tables import Tables, nested, spared
+from autopart.profiled.tables import Flags, Tables, nested, spared
 from autopart.profiled.units import Units
 
 PAIRS = 1_000_000  # that are priced at once
@@ -84,9 +84,7 @@ class Chain:
     parts: tuple[Part, ...]
 
 
-def make_field(
-    units: Units, tables: Tables, devices: State, capacity: Array, found: Prices, late: Callable[[], bool]
-) -> Field:
+def make_field(units: Units, tables: Tables, devices: State, capacity: Array, found: Prices, late: Callable[[], bool]) -> Field:
     sizes = np.array([len(ends) for ends in units.ties], dtype=np.int64)
     return Field(units, tables, devices, capacity, found, sizes, late)
 
@@ -109,12 +107,15 @@ def best_chain(field: Field, limit_s: float, *, summed: bool, cap_s: float, join
             target = tuple(used + more for used, more in zip(state, step.use, strict=True))
             if len(rows) and target in windows:
                 columns = np.flatnonzero(windows[target])
-                _extend(field, step, index, (rows, columns), (value[state], value[target], origin[target]), summed, (limit_s, cap_s))
+                _extend(
+                    field, step, index, (rows, columns), (value[state], value[target], origin[target]), summed, (limit_s, cap_s)
+                )
     return _trace(field, steps, (value, origin), limit_s, summed)
 
 
 def _plain_steps(field: Field) -> list[Step]:
-    found, open_ties = [], field.tables.open.astype(float)
+    found: list[Step] = []
+    open_ties = field.tables.open.astype(float)
     for kind, count in enumerate(field.devices):
         if count:
             weight = field.units.tie_s[:, kind]
@@ -126,23 +127,24 @@ def _plain_steps(field: Field) -> list[Step]:
 
 def _joined_steps(field: Field, summed: bool) -> list[Step]:
     """Of every set of two devices and more; what they carry together, priced by type."""
-    found, open_ties = [], field.tables.open.astype(float)
+    found: list[Step] = []
+    open_ties = field.tables.open.astype(float)
     for use in product(*(range(count + 1) for count in field.devices)):
         if sum(use) < 2 or 2 * sum(use) > field.units.count or not len(field.units.ties):
             continue
         kinds = np.flatnonzero(use)
         price = np.ones(len(kinds)) if summed else field.prices.second[kinds]
         times = np.where(field.units.forbidden[:, kinds] > 0, np.inf, field.units.time_s[:, kinds] * price).min(axis=1)
-        none = ~np.isfinite(times)
+        none = np.isinf(times).astype(float)
         weight = (field.units.tie_s[:, kinds] * price).min(axis=1)
         inside = field.tables.inside
         found.append(
             Step(
                 use=use,
-                time_s=inside @ np.where(none, 0.0, times),
+                time_s=inside @ np.where(none > 0, 0.0, times),
                 cut_s=open_ties @ weight,
                 tie_s=weight,
-                forbidden=(inside @ none).astype(float),
+                forbidden=inside @ none,
                 extra_s=2.0 * sum(use) * float(weight.min()),
                 share=1.0 if summed else max(float(price @ np.array(use)[kinds]), 1e-300),
                 memory_bytes=float(np.array(use) @ field.capacity_bytes),
@@ -151,19 +153,22 @@ def _joined_steps(field: Field, summed: bool) -> list[Step]:
     return found
 
 
-def _window(field: Field, state: State, cap_s: float) -> np.ndarray:
+def _window(field: Field, state: State, cap_s: float) -> Flags:
     """Ideals that these devices can do below the cap, while the others do the rest; both pay for what is cut."""
     tables, units, price = field.tables, field.units, field.prices
     used, spare = np.array(state), np.array(field.devices) - np.array(state)
     cut = tables.open @ (units.tie_s * price.second).min(axis=1) if len(units.ties) else np.zeros(len(tables.ideals))
-    worth = (price.second * cap_s if np.isfinite(cap_s) else np.where(price.second > 0, np.inf, 0.0)) + price.byte * field.capacity_bytes
+    worth = (
+        price.second * cap_s if np.isfinite(cap_s) else np.where(price.second > 0, np.inf, 0.0)
+    ) + price.byte * field.capacity_bytes
     has = [float(worth[count > 0] @ count[count > 0]) for count in (used, spare)]
     slack = CAREFUL * tables.work[-1]
-    fits = (tables.work + cut <= has[0] + slack) & (tables.work[-1] - tables.work + cut <= has[1] + slack)
+    fits: Flags = (tables.work + cut <= has[0] + slack) & (tables.work[-1] - tables.work + cut <= has[1] + slack)
     memory = tables.memory_bytes
     room = [float(field.capacity_bytes @ count) for count in (used, spare)]
     more = CAREFUL * memory[-1]
-    return fits & (memory <= room[0] + more) & (memory[-1] - memory <= room[1] + more)
+    fits &= (memory <= room[0] + more) & (memory[-1] - memory <= room[1] + more)
+    return fits
 
 
 def _rest(field: Field) -> Array:

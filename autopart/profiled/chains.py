@@ -134,7 +134,7 @@ def _offer(search: Search, field: Field, chain: Chain) -> None:
 
 
 def _backwards(search: Search, chain: Chain, field: Field, places: Sequence[int]) -> list[int]:
-    """The same with loose backward ops moved so that the backward runs through the parts in opposite order, if that is possible."""
+    """The same with loose backward ops moved so that the backward runs through the parts in opposite order, if it can."""
     problem, of = search.problem, search.groups.of
     used = [next(places[field.units.members[unit][0]] for unit in bits(part.units)) for part in chain.parts]
     position = {rank: index for index, rank in enumerate(used)}

@@ -67,9 +67,7 @@ class _Program:
         return math.floor(seconds / self.unit_s)
 
 
-def solve(
-    problem: Problem, groups: Groups, *, upper_s: float, hint: Sequence[int], time_limit_s: float, gap: float
-) -> Found:
+def solve(problem: Problem, groups: Groups, *, upper_s: float, hint: Sequence[int], time_limit_s: float, gap: float) -> Found:
     """The best assignment; one of ``upper_s`` is known (``hint``, by group), or no assignment costs more (no hint)."""
     program = _Program(problem, groups, max(upper_s, 1e-30) / RESOLUTION, cp_model.CpModel(), {}, [])
     _place(program)
@@ -101,7 +99,11 @@ def _place(program: _Program) -> None:
         model.add_exactly_one([program.on[group, r] for r in range(problem.ranks) if (group, r) in program.on])
     shift = max(1.0, float(groups.memory_bytes.sum()) / 2.0**52)
     for rank in range(problem.ranks):
-        here = [(program.on[g, rank], math.floor(groups.memory_bytes[g] / shift)) for g in range(groups.count) if (g, rank) in program.on]
+        here = [
+            (program.on[g, rank], math.floor(groups.memory_bytes[g] / shift))
+            for g in range(groups.count)
+            if (g, rank) in program.on
+        ]
         model.add(sum(flag * nbytes for flag, nbytes in here) <= math.floor(problem.capacity_bytes[rank] / shift))
 
 
@@ -156,7 +158,7 @@ def _order_equal_ranks(program: _Program) -> None:
 
 
 def equal_ranks(problem: Problem) -> list[tuple[int, int]]:
-    """Neighbours in runs of ranks of which any two can change places: same type, same links to all others and among themselves."""
+    """Neighbours in runs of ranks of which any two can change places: same type, same links to the others."""
     found = []
     for ranks in problem.kind_ranks:
         for first, second in pairwise(ranks):

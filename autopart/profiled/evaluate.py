@@ -77,7 +77,7 @@ def violation(problem: Problem, assignment: Sequence[int], order: Order | None =
         if label is not None and place.setdefault(label, rank) != rank:
             return f"{problem.names[op]} is not with the others of {label}"
     memory = loads(problem, assignment).memory_bytes
-    for rank in np.flatnonzero(memory > problem.capacity_bytes):
+    for rank in map(int, np.flatnonzero(memory > problem.capacity_bytes)):
         return f"rank {rank} holds {memory[rank]:.0f} bytes of {problem.capacity_bytes[rank]:.0f}"
     return _not_convex(problem, assignment, order) if problem.goal.contiguous else ""
 

@@ -23,7 +23,7 @@ class Groups:
 
     members: tuple[tuple[int, ...], ...]
     of: tuple[int, ...]
-    time_s: Array  # by group and rank; infinite where a member can't run there
+    time_s: Array  # by group and rank; infinite where a member can't run or the group has no room
     memory_bytes: Array  # by group
 
     @property
@@ -36,13 +36,14 @@ def make_groups(problem: Problem, order: Order) -> Groups:
     masks = _merged({op: 1 << op for op in range(problem.count)}, _labelled(problem))
     if problem.goal.contiguous:
         masks = _closed(problem, order, masks)
-    unique = sorted({mask for mask in masks.values()}, key=lambda mask: mask & -mask)
+    unique = sorted(set(masks.values()), key=lambda mask: mask & -mask)
     members = tuple(tuple(bits(mask)) for mask in unique)
     of = {op: index for index, group in enumerate(members) for op in group}
     time_s = np.array([problem.time_s[list(group)].sum(axis=0) for group in members])
     memory = np.array([problem.memory_bytes[list(group)].sum() for group in members])
     groups = Groups(members, tuple(of[op] for op in range(problem.count)), time_s, memory)
     _check(problem, groups)
+    groups.time_s[memory[:, None] > problem.capacity_bytes] = np.inf
     return groups
 
 
@@ -121,5 +122,3 @@ def spread(groups: Groups, places: Iterable[int]) -> tuple[int, ...]:
     """The rank of every op from those of groups."""
     ranks = list(places)
     return tuple(ranks[group] for group in groups.of)
-
-

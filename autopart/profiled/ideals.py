@@ -117,5 +117,3 @@ def _lightest(units: Units) -> list[int]:
             if not missing[reader]:
                 ready.add(reader)
     return found
-
-

@@ -65,12 +65,16 @@ def _descend(placement: Placement, late: Callable[[], bool]) -> None:
             for rank in _targets(placement, group):
                 after = placement.after(group, rank)
                 found = key(placement.problem, after)
-                if found[0] < current[0] * (1 - 1e-12) or (found[0] <= current[0] and found[1] < current[1] * (1 - 1e-9)):
-                    if placement.allowed(group, rank):
-                        placement.move(group, rank, after)
-                        current, better = found, True
-                        break
+                if _less(found, current) and placement.allowed(group, rank):
+                    placement.move(group, rank, after)
+                    current, better = found, True
+                    break
         placement.reset(placement.places)  # sums anew: differences gather rounding
+
+
+def _less(found: Key, current: Key) -> bool:
+    """By more than rounding."""
+    return found[0] < current[0] * (1 - 1e-12) or (found[0] <= current[0] and found[1] < current[1] * (1 - 1e-9))
 
 
 def _targets(placement: Placement, group: int) -> list[int]:

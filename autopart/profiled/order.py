@@ -105,5 +105,3 @@ def components(successors: Sequence[Iterable[int]]) -> list[list[int]]:
             elif low[target] < len(successors):
                 low[member] = min(low[member], number[target])
     return found
-
-

@@ -152,5 +152,3 @@ def _digest(ops: Sequence[ProfiledOp], edges: Sequence[Sequence[str]]) -> str:
         sorted({tuple(edge) for edge in edges}),
     ]
     return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:16]
-
-

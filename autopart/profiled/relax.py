@@ -3,8 +3,8 @@
     min  a sum_{v,k} t_vk x_vk + b T
     s.t. sum_v t_vk x_vk <= N_k T,   sum_v m_v x_vk <= N_k C_k,   sum_k x_vk = 1,   x >= 0
 
-N_k devices of type k, C_k bytes of each; (a, b) = (0, 1) for ``throughput`` and ``latency``, (1, M - 1) for ``step``. Whatever the
-solver says, any prices lambda_k, mu_k >= 0 with sum_k N_k lambda_k = b prove that the value is at least
+N_k devices of type k, C_k bytes of each; (a, b) = (0, 1) for ``throughput`` and ``latency``, (1, M - 1) for ``step``. Whatever
+the solver says, any prices lambda_k, mu_k >= 0 with sum_k N_k lambda_k = b prove that the value is at least
 sum_v min_k ((a + lambda_k) t_vk + mu_k m_v) - sum_k mu_k N_k C_k; only that is used.
 """
 
@@ -91,7 +91,7 @@ def _dual(times: Array, memory: Array, devices: Array, room: Array, a: float, b:
         loads[kind].SetCoefficient(peak, -float(devices[kind]))
     for group in range(len(times)):
         whole = solver.Constraint(1.0, 1.0)
-        for kind in np.flatnonzero(np.isfinite(times[group])):
+        for kind in map(int, np.flatnonzero(np.isfinite(times[group]))):
             share = solver.NumVar(0.0, solver.infinity(), "")
             seconds = float(times[group, kind]) / unit
             solver.Objective().SetCoefficient(share, a * seconds)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 from autopart.profiled.order import topological
 from autopart.profiled.problem import Problem
 
@@ -69,5 +68,3 @@ def schedule(problem: Problem, assignment: Sequence[int]) -> Starts:
 def critical_path_s(problem: Problem) -> float:
     """No schedule is shorter: every op on its fastest type, transfers free."""
     return max(urgency(problem, problem.time_s.min(axis=1).tolist()))
-
-

@@ -58,7 +58,9 @@ def solve(problem: Problem, *, gap: float = 0.01, time_limit_s: float = 60.0, pr
         interrupted = True
     if not search.places:
         raise _nothing(search)
-    return Solution(search.assignment, search.value_s, search.bound_s, _ended(search, interrupted), search.start_s)
+    return Solution(
+        search.assignment, search.value_s, min(search.bound_s, search.value_s), _ended(search, interrupted), search.start_s
+    )
 
 
 def _search(search: Search) -> None:

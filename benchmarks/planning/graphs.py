@@ -76,14 +76,18 @@ def inception(modules: int, seed: int = 0) -> Graph:
     graph = Graph(random.Random(seed))
     last = graph.chain([], [(0.6, 8, 0.1), (0.9, 8, 0.2)])
     for _ in range(modules):
-        ends = [last]
-        ends = [graph.chain([last], [(0.30, 1.5, 0.4), (0.05, 1.5, 0), (0.05, 1.5, 0)])]
-        ends += [graph.chain([last], [(0.25, 1, 0.3), (0.04, 1, 0), (0.03, 1, 0)] + [(0.5, 1.5, 1.2), (0.04, 1.5, 0), (0.03, 1.5, 0)])]
+        ends = [graph.chain([last], _convolution(0.3, 1.5, 0.4))]
+        ends += [graph.chain([last], _convolution(0.25, 1, 0.3) + _convolution(0.5, 1.5, 1.2))]
         ends += [graph.chain([last], [(0.2, 1, 0.3), (0.03, 1, 0)] + [(0.45, 1.2, 1), (0.04, 1.2, 0)] * 2)]
         ends += [graph.chain([last], [(0.1, 4, 0), (0.2, 1, 0.3), (0.04, 1, 0), (0.03, 1, 0), (0.02, 1, 0)])]
         last = graph.op(ends, 0.08, 5)
     graph.chain([last], [(0.1, 0.1, 0), (0.2, 0.01, 8)])
     return graph
+
+
+def _convolution(ms: float, output_mb: float, weights_mb: float) -> list[tuple[float, float, float]]:
+    """With its norm and its activation."""
+    return [(ms, output_mb, weights_mb), (0.04, output_mb, 0), (0.03, output_mb, 0)]
 
 
 def two_tower(depth: int, seed: int = 0) -> Graph:
@@ -93,7 +97,9 @@ def two_tower(depth: int, seed: int = 0) -> Graph:
     for size in (1.0, 0.6):
         last = graph.op([], 0.5 * size, 2 * size, 200 * size)
         for _ in range(depth):
-            wide = graph.chain([last], [(0.8 * size, 2 * size, 8 * size), (0.1 * size, 2 * size, 0), (0.7 * size, size, 8 * size)])
+            wide = graph.chain(
+                [last], [(0.8 * size, 2 * size, 8 * size), (0.1 * size, 2 * size, 0), (0.7 * size, size, 8 * size)]
+            )
             last = graph.op([wide, last], 0.1 * size, size)
         ends.append(last)
     graph.chain(ends, [(0.2, 0.1, 0.5), (0.1, 0.01, 0)])
@@ -109,7 +115,9 @@ def transformer(layers: int, seed: int = 0, heads: int = 4) -> Graph:
     for _ in range(layers):
         mixed = _attention(graph, last, mask, heads)
         last = graph.chain([mixed, last], [(0.04, 1.5, 0), (0.08, 1.5, 0.01)])
-        inner = graph.chain([last], [(1.2, 6, 9.4), (0.06, 6, 0.01), (0.2, 6, 0), (1.2, 1.5, 9.4), (0.04, 1.5, 0), (0.04, 1.5, 0)])
+        inner = graph.chain(
+            [last], [(1.2, 6, 9.4), (0.06, 6, 0.01), (0.2, 6, 0), (1.2, 1.5, 9.4), (0.04, 1.5, 0), (0.04, 1.5, 0)]
+        )
         last = graph.chain([inner, last], [(0.04, 1.5, 0), (0.08, 1.5, 0.01)])
     graph.chain([last], [(0.3, 1.5, 2), (0.05, 1.5, 0), (2.5, 20, 90), (0.5, 0.01, 0)])
     return graph
@@ -126,7 +134,7 @@ def _attention(graph: Graph, last: str, mask: str, heads: int) -> str:
 
 
 def unet(levels: int, convolutions: int, seed: int = 0) -> Graph:
-    """Down and up again with a skip at every level; every convolution has a norm and an activation and a short skip of its own."""
+    """Down and up again with a skip at every level; each convolution has a norm, an activation and a short skip."""
     graph = Graph(random.Random(seed))
     last, skips = graph.op([], 0.3, 8, 0.1), []
 

@@ -31,7 +31,9 @@ def agrees(problem: Problem) -> bool:
         return math.isinf(best)
     near = 1e-6 * max(best, 1e-9)
     bound_holds = found.bound_s <= best + near
-    told = abs(found.value_s - best) <= near and (problem.goal.objective == "latency" or abs(cost(problem, found.assignment) - best) <= near)
+    told = abs(found.value_s - best) <= near and (
+        problem.goal.objective == "latency" or abs(cost(problem, found.assignment) - best) <= near
+    )
     return bound_holds and told and allowed(problem, found.assignment)
 
 
