@@ -4,32 +4,86 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from autopart.profiled.chain import STATES, Chain, Field, best_chain, make_field
+from autopart.profiled.chain import Chain, Field, Limits, best_chain, size_of
 from autopart.profiled.ideals import all_ideals, orders, some_ideals
+from autopart.profiled.joined import circles
 from autopart.profiled.order import bits, mask_of, topological
-from autopart.profiled.problem import Goal
-from autopart.profiled.relax import kind_capacities, price, work
+from autopart.profiled.problem import Array, Goal
+from autopart.profiled.relax import CAREFUL, Prices, kind_capacities, kind_times, price, work
 from autopart.profiled.search import CLOSED, Search
-from autopart.profiled.tables import make_tables
+from autopart.profiled.tables import CHUNK, make_tables, meetings, unpacked
 from autopart.profiled.units import Units
+from autopart.profiled.windows import Size, cut_work, some_window
 
 LADDER = (1.003, 1.01, 1.03, 1.1, 1.3, 2.0, 4.0, float("inf"))  # times a bound: a low limit leaves few ideals to look at
-ENTRIES = 40_000_000  # (ideals) x (units and ties) of a family at most
-FEW, MOST = 3_000, 200_000  # ideals of the quick family, and of all
+FEW, MOST = 3_000, 300_000  # ideals of the quick family, and of all
+STATES = 500
 BOXES = 60
 
 
 def make(search: Search, units: Units, ideals: Sequence[int]) -> Field:
-    """The field of a family of ideals."""
+    """The field of a family of ideals, of those that a better assignment than the best so far can have."""
     problem, groups = search.problem, search.groups
     prices = price(problem, groups, Goal("throughput"))
-    times = np.where(units.forbidden > 0, np.inf, units.time_s)
-    tables = make_tables(units, ideals, work(prices, times, units.memory_bytes))
+    needs = units.gather(work(prices, kind_times(problem, groups), groups.memory_bytes))
     devices = tuple(len(ranks) for ranks in problem.kind_ranks)
-    return make_field(units, tables, devices, kind_capacities(problem), prices, search.late)
+    kept = _in_windows(search, units, ideals, needs, prices)
+    tables = make_tables(units, kept, needs)
+    return Field(
+        units=units,
+        tables=tables,
+        size=size_of(tables, units, prices),
+        devices=devices,
+        capacity_bytes=kind_capacities(problem),
+        prices=prices,
+        least_s=units.gather(kind_times(problem, groups).min(axis=1)),
+        circles=(
+            list(circles(problem, groups, units, prices.second, summed=False)),
+            list(circles(problem, groups, units, prices.second, summed=True)),
+        ),
+        tie_sizes=np.array([len(ends) for ends in units.ties], dtype=np.int64),
+        late=search.late,
+    )
+
+
+def _in_windows(search: Search, units: Units, ideals: Sequence[int], needs: Array, prices: Prices) -> list[int]:
+    """The ideals of a family that are in any window, by what is inside first and by what is cut then."""
+    problem = search.problem
+    devices = tuple(len(ranks) for ranks in problem.kind_ranks)
+    sizes = np.array([len(ends) for ends in units.ties], dtype=np.int64)
+    cap_s = _cap_s(search)
+    kept: list[int] = []
+    for start in range(0, len(ideals), CHUNK):
+        part = ideals[start : start + CHUNK]
+        inside = unpacked(part, units.count)
+        size = Size(
+            inside @ needs, np.zeros(len(part)), inside @ units.memory_bytes, float(needs.sum()), float(units.memory_bytes.sum())
+        )
+        first = np.flatnonzero(some_window(size, prices, devices, kind_capacities(problem), cap_s))
+        met = meetings(units, inside[first])
+        cut = cut_work((met > 0) & (met < sizes), units.tie_s, prices)
+        size = replace(size, work=size.work[first], cut=cut, memory_bytes=size.memory_bytes[first])
+        second = first[some_window(size, prices, devices, kind_capacities(problem), cap_s)]
+        kept += [part[index] for index in second]
+    return sorted({0, (1 << units.count) - 1, *kept})
+
+
+def _cap_s(search: Search) -> float:
+    """No load of a better assignment than the best so far is larger."""
+    goal = search.problem.goal
+    if goal.objective == "throughput":
+        return search.value_s
+    if goal.objective == "latency" or not np.isfinite(search.value_s):
+        return float("inf")
+    least = float(kind_times(search.problem, search.groups).min(axis=1).sum())
+    more = search.value_s - least * (
+        1 - CAREFUL
+    )  # the sum of loads is at least the least, and (M - 1) times the largest comes to it
+    return min(search.value_s, more / (goal.microbatches - 1)) if goal.microbatches > 1 else search.value_s
 
 
 def few_states(search: Search) -> bool:
@@ -42,19 +96,16 @@ def quick(search: Search, units: Units) -> None:
     if not few_states(search):
         return
     prefixes = [[mask_of(order[:count]) for count in range(len(order) + 1)] for order in orders(units)[:4]]
-    few = min(FEW, ENTRIES // (units.count + len(units.ties) + 1))
-    for ideals in [*prefixes, some_ideals(units, few)]:
+    for ideals in [*prefixes, some_ideals(units, FEW)]:
         if search.done():
             return
-        field = make(search, units, ideals)
-        for _ in bounds(search, field, joined=False):
+        for _ in bounds(search, make(search, units, ideals), joined=False):
             pass
 
 
 def proof(search: Search, units: Units) -> None:
     """All ideals, if they are not too many: the best chain, and a bound on every assignment."""
-    limit = min(MOST, ENTRIES // (units.count + len(units.ties) + 1))
-    ideals = all_ideals(units, limit) if few_states(search) else None
+    ideals = all_ideals(units, MOST) if few_states(search) else None
     if ideals is None:
         return
     field = make(search, units, ideals)
@@ -78,10 +129,10 @@ def bounds(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
 def _largest(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
     """The least largest load."""
     upper = search.value_s if search.problem.goal.objective == "throughput" else float("inf")
-    base = max(float(field.tables.work[-1]), search.bound_s if np.isfinite(upper) else 0.0)
+    base = max(_floor_s(field), search.bound_s if np.isfinite(upper) else 0.0)
     for factor in LADDER:
         limit = min(base * factor if base else float("inf"), upper)
-        chain = best_chain(field, limit, summed=False, cap_s=float("inf"), joined=joined)
+        chain = best_chain(field, Limits(limit, float("inf"), summed=False), joined=joined)
         yield min(limit, chain.value_s)
         if chain.parts:
             _offer(search, field, chain)
@@ -89,10 +140,16 @@ def _largest(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
             return
 
 
+def _floor_s(field: Field) -> float:
+    """No load of a chain can stay below this everywhere."""
+    devices = np.array(field.devices)
+    return max(0.0, (float(field.tables.work[-1]) - float(field.prices.byte * devices @ field.capacity_bytes)) * (1 - CAREFUL))
+
+
 def _total(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
     """The least sum of loads and M - 1 times the largest: boxes by the largest load, each closed by the least sum in it."""
     more = search.problem.goal.microbatches - 1 if search.problem.goal.objective == "step" else 0
-    floor, closed = float(field.tables.work[-1]), float("inf")
+    floor, closed = _floor_s(field), float("inf")
     heap = [(0.0, floor, float("inf"))]  # bound, and the largest load is in [low, high)
     for _ in range(BOXES):
         if not heap:
@@ -102,7 +159,7 @@ def _total(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
         if bound >= min(upper * (1 - CLOSED), closed):
             heapq.heappush(heap, (bound, low, high))
             break
-        chain = best_chain(field, upper - more * low, summed=True, cap_s=high, joined=joined)
+        chain = best_chain(field, Limits(upper - more * low, high, summed=True), joined=joined)
         if not chain.parts:
             closed = min(closed, upper)
         else:

@@ -16,6 +16,7 @@ from cost_models.memory import usable_bytes
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 Objective = Literal["step", "throughput", "latency"]
 OBJECTIVES: tuple[Objective, ...] = ("step", "throughput", "latency")
 
@@ -41,7 +42,7 @@ class Problem:
     time_s: Array  # by op and rank; infinite where the rank's type can't run the op
     memory_bytes: Array  # by op
     output_bytes: Array  # by op
-    backward: NDArray[np.bool_]  # by op
+    backward: Flags  # by op
     labels: tuple[str | None, ...]  # by op
     edges: tuple[tuple[int, int], ...]
     kinds: Ints  # by rank: its device type, by first appearance

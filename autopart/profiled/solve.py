@@ -68,10 +68,10 @@ def _search(search: Search) -> None:
     _one_rank(search)
     if search.problem.goal.objective == "latency":
         search.offer(earliest(search))
-    units = make_units(search.problem, search.groups, attach=True)
+    units = make_units(search.problem, search.groups, search.order, attach=True)
     if not search.optimal():
         quick(search, units)
-    loose = make_units(search.problem, search.groups, attach=False)
+    loose = make_units(search.problem, search.groups, search.order, attach=False)
     if search.problem.goal.contiguous and not search.optimal():
         proof(search, loose)
     if not search.done() and search.places:

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autopart.profiled.problem import Array, Ints
+from autopart.profiled.problem import Array, Flags, Ints
 from autopart.profiled.units import Units
 
-Flags = NDArray[np.bool_]
+CHUNK = 4096  # ideals
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,8 @@ class Tables:
     forbidden: Array  # by device type: groups that can't run there
     memory_bytes: Array
     work: Array  # what its units take of what all devices have, see ``relax.Prices``
-    pivots: Ints  # how many of its units are before or after every other unit
+    pivots: Ints  # see ``Units``
+    forward: Ints  # forward ops
     open: Flags  # by tie: some of its units are inside, some outside
     level: Flags  # by (tie, number of its units inside), for ties of three units and more
     level_tie: Ints  # the tie of each such column
@@ -42,18 +43,13 @@ class Tables:
 
 def make_tables(units: Units, ideals: Sequence[int], work: Array) -> Tables:
     """``work`` is by unit."""
-    inside = _unpacked(ideals, units.count)
+    inside = unpacked(ideals, units.count)
     order = np.lexsort((inside.sum(axis=1), (inside @ work).round(15)))
     inside = inside[order]
-    pins = np.zeros((units.count, len(units.ties)), dtype=np.float32)
-    for tie, ends in enumerate(units.ties):
-        pins[list(ends), tie] = 1.0
-    met = np.rint(inside.astype(np.float32) @ pins).astype(np.int16)
-    sizes = pins.sum(axis=0).astype(np.int16)
+    sizes = np.array([len(ends) for ends in units.ties], dtype=np.int64)
+    met = meetings(units, inside)
     wide = [(tie, count) for tie in np.flatnonzero(sizes > 2) for count in range(1, sizes[tie])]
     level = np.stack([met[:, tie] == count for tie, count in wide], axis=1) if wide else np.zeros((len(ideals), 0), dtype=bool)
-    everything = (1 << units.count) - 1
-    pivot = np.array([units.order.above[u] | units.order.below[u] | 1 << u == everything for u in range(units.count)])
     return Tables(
         ideals=tuple(ideals[index] for index in order),
         inside=inside,
@@ -62,14 +58,26 @@ def make_tables(units: Units, ideals: Sequence[int], work: Array) -> Tables:
         forbidden=inside @ units.forbidden,
         memory_bytes=inside @ units.memory_bytes,
         work=inside @ work,
-        pivots=(inside & pivot).sum(axis=1),
+        pivots=(inside & units.pivot).sum(axis=1),
+        forward=inside @ units.forward,
         open=(met > 0) & (met < sizes),
         level=level,
         level_tie=np.array([tie for tie, _ in wide], dtype=np.int64),
     )
 
 
-def _unpacked(masks: Sequence[int], count: int) -> Flags:
+def meetings(units: Units, inside: Flags) -> NDArray[np.int16]:
+    """By ideal and tie: how many units of the tie are inside."""
+    pins = np.zeros((units.count, len(units.ties)), dtype=np.float32)
+    for tie, ends in enumerate(units.ties):
+        pins[list(ends), tie] = 1.0
+    found = np.zeros((len(inside), len(units.ties)), dtype=np.int16)
+    for start in range(0, len(inside), CHUNK):
+        found[start : start + CHUNK] = np.rint(inside[start : start + CHUNK].astype(np.float32) @ pins)
+    return found
+
+
+def unpacked(masks: Sequence[int], count: int) -> Flags:
     width = (count + 7) // 8
     raw = np.frombuffer(b"".join(mask.to_bytes(width, "little") for mask in masks), dtype=np.uint8)
     return np.unpackbits(raw.reshape(len(masks), width), axis=1, count=count, bitorder="little").astype(bool)

@@ -7,14 +7,14 @@ whose output it reads (``attach``); a bound counts it nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from autopart.profiled.groups import Groups
-from autopart.profiled.order import Order, components, make_order, topological
-from autopart.profiled.problem import Array, Problem
+from autopart.profiled.order import Order, bits, components, make_order, mask_of, topological
+from autopart.profiled.problem import Array, Flags, Ints, Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +31,22 @@ class Units:
     ties: tuple[tuple[int, ...], ...]  # at least two units each, ascending
     tie_s: Array  # by tie and device type: the least that a part with some of its units but not all pays
     loose: Mapping[int, int]  # groups in no unit: the unit that they would go with
+    forward: Ints  # by unit: how many forward ops it has
+    pivot: Flags  # by unit: it has one forward op, with a path to or from every other forward op
+    span: Ints  # by unit: pivots before it
 
     @property
     def count(self) -> int:
         return len(self.members)
 
+    def gather(self, by_group: Array) -> Array:
+        """Sums over the groups of each unit."""
+        return np.array([by_group[list(each)].sum(axis=0) for each in self.members])
 
-def make_units(problem: Problem, groups: Groups, *, attach: bool) -> Units:
+
+def make_units(problem: Problem, groups: Groups, order: Order, *, attach: bool) -> Units:
     """Units of the forward ops, or of all ops where there are none. ``attach`` gives loose groups a unit."""
-    main = ~problem.backward if not problem.backward.all() else problem.backward
+    main = main_ops(problem)
     edges = _main_edges(problem, groups, main)
     inner = sorted({groups.of[op] for op in np.flatnonzero(main)})
     number = {group: index for index, group in enumerate(inner)}
@@ -50,10 +57,15 @@ def make_units(problem: Problem, groups: Groups, *, attach: bool) -> Units:
     if attach:
         unit |= loose
         loose = {}
-    return _units(problem, groups, unit, edges, loose)
+    return _units(problem, groups, order, unit, edges, loose)
 
 
-def _main_edges(problem: Problem, groups: Groups, main: np.ndarray) -> dict[int, set[int]]:
+def main_ops(problem: Problem) -> Flags:
+    """The forward ops; all ops where there are none."""
+    return problem.backward if problem.backward.all() else ~problem.backward
+
+
+def _main_edges(problem: Problem, groups: Groups, main: Flags) -> dict[int, set[int]]:
     """Groups that follow a group by a path of the graph whose ends are main ops and whose inside has none."""
     carried: list[set[int]] = [set() for _ in range(problem.count)]  # groups that lead here through other ops alone
     found: dict[int, set[int]] = {}
@@ -93,18 +105,23 @@ def _attached(problem: Problem, groups: Groups, unit: Mapping[int, int], loose: 
 
 
 def _units(
-    problem: Problem, groups: Groups, unit: Mapping[int, int], edges: Mapping[int, set[int]], loose: Mapping[int, int]
+    problem: Problem,
+    groups: Groups,
+    order: Order,
+    unit: Mapping[int, int],
+    edges: Mapping[int, set[int]],
+    loose: Mapping[int, int],
 ) -> Units:
     count = max(unit.values()) + 1
     members: list[list[int]] = [[] for _ in range(count)]
     for group, place in sorted(unit.items()):
         members[place].append(group)
     pairs = {(unit[a], unit[b]) for a, targets in edges.items() for b in targets if unit[a] != unit[b]}
-    readers = _grouped(count, pairs)
-    producers = _grouped(count, {(b, a) for a, b in pairs})
-    first = [ranks[0] for ranks in problem.kind_ranks]
-    times = groups.time_s[:, first]
+    producers, readers = _grouped(count, {(b, a) for a, b in pairs}), _grouped(count, pairs)
+    times = groups.time_s[:, [ranks[0] for ranks in problem.kind_ranks]]
     ties, tie_s = _ties(problem, groups, unit)
+    above = make_order(producers, readers)
+    forward, pivot = _pivots(problem, groups, order, members)
     return Units(
         members=tuple(tuple(each) for each in members),
         time_s=np.array([np.where(np.isfinite(times[each]), times[each], 0.0).sum(axis=0) for each in members]),
@@ -112,11 +129,23 @@ def _units(
         memory_bytes=np.array([groups.memory_bytes[each].sum() for each in members]),
         producers=producers,
         readers=readers,
-        order=make_order(producers, readers),
+        order=above,
         ties=ties,
         tie_s=tie_s,
         loose=loose,
+        forward=forward,
+        pivot=pivot,
+        span=np.array([sum(bool(pivot[each]) for each in bits(above.above[place])) for place in range(count)]),
     )
+
+
+def _pivots(problem: Problem, groups: Groups, order: Order, members: Sequence[Sequence[int]]) -> tuple[Ints, Flags]:
+    """``forward`` and ``pivot`` of Units."""
+    main = mask_of(map(int, np.flatnonzero(main_ops(problem))))
+    inner = [[op for group in each for op in groups.members[group] if main >> op & 1] for each in members]
+    forward = np.array([len(each) for each in inner])
+    pivot = [len(ops) == 1 and not main & ~(order.above[ops[0]] | order.below[ops[0]] | 1 << ops[0]) for ops in inner]
+    return forward, np.array(pivot)
 
 
 def _grouped(count: int, pairs: set[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
