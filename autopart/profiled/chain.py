@@ -17,7 +17,7 @@ import numpy as np
 from autopart.profiled.joined import Circle
 from autopart.profiled.problem import Array, Ints
 from autopart.profiled.relax import CAREFUL, Prices
-from autopart.profiled.tables import Tables, nested, spared
+from autopart.profiled.tables import Tables, nested, spared, sums
 from autopart.profiled.units import Units
 from autopart.profiled.windows import Size, State, cut_work, states, window
 
@@ -50,7 +50,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """What stays the same from one search to the next. ``circles`` for the largest load, and for the sum of loads."""
+    """What stays the same from one search to the next."""
 
     units: Units
     tables: Tables
@@ -59,7 +59,8 @@ class Field:
     capacity_bytes: Array  # by type
     prices: Prices
     least_s: Array  # by unit: on its fastest types
-    circles: tuple[Sequence[Circle], Sequence[Circle]]
+    plain: tuple[Step, ...]
+    joined: tuple[Step, ...]  # for the largest load, or for the sum of loads, by the goal
     tie_sizes: Ints
     late: Callable[[], bool]
 
@@ -103,7 +104,7 @@ def size_of(tables: Tables, units: Units, prices: Prices) -> Size:
 
 def best_chain(field: Field, limits: Limits, *, joined: bool) -> Chain:
     """The chain of the least value within the limits. Raises TooLate."""
-    steps = [*_plain_steps(field), *(_joined_steps(field, limits.summed) if joined else [])]
+    steps = [*field.plain, *(field.joined if joined else ())]
     used = states(field.devices)
     windows = {
         state: window(field.size, field.prices, field.devices, field.capacity_bytes, state, limits.cap_s) for state in used
@@ -122,42 +123,52 @@ def best_chain(field: Field, limits: Limits, *, joined: bool) -> Chain:
     return _trace(field, steps, value, origin, limits)
 
 
-def _plain_steps(field: Field) -> list[Step]:
-    found: list[Step] = []
-    open_ties = field.tables.open.astype(float)
-    for kind, count in enumerate(field.devices):
-        if count:
-            weight = field.units.tie_s[:, kind]
-            use = tuple(int(each == kind) for each in range(len(field.devices)))
-            times, forbidden = field.tables.time_s[:, kind], field.tables.forbidden[:, kind]
-            found.append(Step(use, times, open_ties @ weight, weight, forbidden, float(field.capacity_bytes[kind])))
-    return found
+def plain_steps(units: Units, tables: Tables, capacity_bytes: Array) -> tuple[Step, ...]:
+    """One part on one device, by type."""
+    cuts = sums(tables.open, units.tie_s)
+    kinds = range(len(capacity_bytes))
+    return tuple(
+        Step(
+            use=tuple(int(each == kind) for each in kinds),
+            time_s=tables.time_s[:, kind],
+            cut_s=cuts[:, kind],
+            tie_s=units.tie_s[:, kind],
+            forbidden=tables.forbidden[:, kind],
+            memory_bytes=float(capacity_bytes[kind]),
+        )
+        for kind in kinds
+    )
 
 
-def _joined_steps(field: Field, summed: bool) -> list[Step]:
-    open_ties, inside = field.tables.open.astype(float), field.tables.inside
-    return [
+def joined_steps(found: Sequence[Circle], tables: Tables, capacity_bytes: Array) -> tuple[Step, ...]:
+    """A circle of parts, by the devices that it takes."""
+    if not found:
+        return ()
+    times = sums(tables.inside, np.stack([circle.time_s for circle in found], axis=1))
+    forbidden = sums(tables.inside, np.stack([circle.forbidden for circle in found], axis=1))
+    cuts = sums(tables.open, np.stack([circle.tie_s for circle in found], axis=1))
+    return tuple(
         Step(
             use=circle.use,
-            time_s=inside @ circle.time_s,
-            cut_s=open_ties @ circle.tie_s,
+            time_s=times[:, index],
+            cut_s=cuts[:, index],
             tie_s=circle.tie_s,
-            forbidden=inside @ circle.forbidden,
-            memory_bytes=float(np.array(circle.use) @ field.capacity_bytes),
+            forbidden=forbidden[:, index],
+            memory_bytes=float(np.array(circle.use) @ capacity_bytes),
             inner_s=circle.inner_s,
             share=circle.share,
             least_ops=circle.least_ops,
         )
-        for circle in field.circles[summed]
-    ]
+        for index, circle in enumerate(found)
+    )
 
 
 def _rest(field: Field) -> Array:
     """By ideal: the least that the loads of the parts outside of it sum to."""
     units, tables = field.units, field.tables
     present = [kind for kind, count in enumerate(field.devices) if count]
-    cut = tables.open @ units.tie_s[:, present].min(axis=1) if len(units.ties) else 0.0
-    found: Array = ((~tables.inside) @ field.least_s + cut) * (1 - CAREFUL)
+    cut = sums(tables.open, units.tie_s[:, present].min(axis=1)) if len(units.ties) else 0.0
+    found: Array = (sums(~tables.inside, field.least_s) + cut) * (1 - CAREFUL)
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from autopart.profiled.chain import Chain, Field, Limits, best_chain, size_of
+from autopart.profiled.chain import Chain, Field, Limits, best_chain, joined_steps, plain_steps, size_of
 from autopart.profiled.ideals import all_ideals, orders, some_ideals
 from autopart.profiled.joined import circles
 from autopart.profiled.order import bits, mask_of, topological
@@ -25,7 +25,7 @@ STATES = 500
 BOXES = 60
 
 
-def make(search: Search, units: Units, ideals: Sequence[int]) -> Field:
+def make(search: Search, units: Units, ideals: Sequence[int], *, joined: bool) -> Field:
     """The field of a family of ideals, of those that a better assignment than the best so far can have."""
     problem, groups = search.problem, search.groups
     prices = price(problem, groups, Goal("throughput"))
@@ -33,6 +33,8 @@ def make(search: Search, units: Units, ideals: Sequence[int]) -> Field:
     devices = tuple(len(ranks) for ranks in problem.kind_ranks)
     kept = _in_windows(search, units, ideals, needs, prices)
     tables = make_tables(units, kept, needs)
+    summed = problem.goal.objective == "step"
+    found = list(circles(problem, groups, units, prices.second, summed=summed)) if joined else []
     return Field(
         units=units,
         tables=tables,
@@ -41,10 +43,8 @@ def make(search: Search, units: Units, ideals: Sequence[int]) -> Field:
         capacity_bytes=kind_capacities(problem),
         prices=prices,
         least_s=units.gather(kind_times(problem, groups).min(axis=1)),
-        circles=(
-            list(circles(problem, groups, units, prices.second, summed=False)),
-            list(circles(problem, groups, units, prices.second, summed=True)),
-        ),
+        plain=plain_steps(units, tables, kind_capacities(problem)),
+        joined=joined_steps(found, tables, kind_capacities(problem)),
         tie_sizes=np.array([len(ends) for ends in units.ties], dtype=np.int64),
         late=search.late,
     )
@@ -99,7 +99,7 @@ def quick(search: Search, units: Units) -> None:
     for ideals in [*prefixes, some_ideals(units, FEW)]:
         if search.done():
             return
-        for _ in bounds(search, make(search, units, ideals), joined=False):
+        for _ in bounds(search, make(search, units, ideals, joined=False), joined=False):
             pass
 
 
@@ -108,9 +108,10 @@ def proof(search: Search, units: Units) -> None:
     ideals = all_ideals(units, MOST) if few_states(search) else None
     if ideals is None:
         return
-    field = make(search, units, ideals)
-    for bound_s in bounds(search, field, joined=True):
-        if search.problem.goal.objective != "latency":
+    bounding = search.problem.goal.objective != "latency"
+    field = make(search, units, ideals, joined=bounding)
+    if bounding:
+        for bound_s in bounds(search, field, joined=True):
             search.prove(bound_s)
     if not search.optimal():
         for _ in bounds(search, field, joined=False):

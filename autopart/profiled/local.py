@@ -37,19 +37,19 @@ def improve(
     target_s: float,
     late: Callable[[], bool],
 ) -> tuple[int, ...]:
-    """Ranks of groups, no worse than ``places``; stops at ``target_s``, after so many shakes, or when it is late."""
+    """Ranks of groups, no worse than ``places``; stops at ``target_s``, after so many shakes in vain, or when it is late."""
     placement = Placement(problem, groups, order, _relabelled(problem, groups, places))
     rng = random.Random(SEED)
     _descend(placement, late)
     best, best_key = tuple(placement.places), key(problem, placement.loads)
-    for _ in range(shakes):
-        if late() or best_key[0] <= target_s:
-            break
+    idle = 0
+    while idle < shakes and not late() and best_key[0] > target_s:
+        idle += 1
         _shake(placement, rng)
         _descend(placement, late)
         found = key(problem, placement.loads)
         if found < best_key:
-            best, best_key = tuple(placement.places), found
+            best, best_key, idle = tuple(placement.places), found, 0
         else:
             placement.reset(best)
     return best

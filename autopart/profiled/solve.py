@@ -23,7 +23,7 @@ from autopart.profiled.schedule import Starts, critical_path_s
 from autopart.profiled.search import Progress, Search
 from autopart.profiled.units import make_units
 
-SHAKES = 200
+SHAKES = 30  # in vain
 SMALL = 1_500  # (groups) x (ranks) x (ranks - 1) that CP-SAT gets
 
 

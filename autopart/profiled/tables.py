@@ -35,7 +35,7 @@ class Tables:
     memory_bytes: Array
     work: Array  # what its units take of what all devices have, see ``relax.Prices``
     pivots: Ints  # see ``Units``
-    forward: Ints  # forward ops
+    forward: Array  # forward ops
     open: Flags  # by tie: some of its units are inside, some outside
     level: Flags  # by (tie, number of its units inside), for ties of three units and more
     level_tie: Ints  # the tie of each such column
@@ -44,7 +44,8 @@ class Tables:
 def make_tables(units: Units, ideals: Sequence[int], work: Array) -> Tables:
     """``work`` is by unit."""
     inside = unpacked(ideals, units.count)
-    order = np.lexsort((inside.sum(axis=1), (inside @ work).round(15)))
+    done = sums(inside, work)
+    order = np.lexsort((inside.sum(axis=1), done))
     inside = inside[order]
     sizes = np.array([len(ends) for ends in units.ties], dtype=np.int64)
     met = meetings(units, inside)
@@ -54,12 +55,12 @@ def make_tables(units: Units, ideals: Sequence[int], work: Array) -> Tables:
         ideals=tuple(ideals[index] for index in order),
         inside=inside,
         size=inside.sum(axis=1),
-        time_s=inside @ units.time_s,
-        forbidden=inside @ units.forbidden,
-        memory_bytes=inside @ units.memory_bytes,
-        work=inside @ work,
+        time_s=sums(inside, units.time_s),
+        forbidden=sums(inside, units.forbidden),
+        memory_bytes=sums(inside, units.memory_bytes),
+        work=done[order],
         pivots=(inside & units.pivot).sum(axis=1),
-        forward=inside @ units.forward,
+        forward=sums(inside, units.forward.astype(float)),
         open=(met > 0) & (met < sizes),
         level=level,
         level_tie=np.array([tie for tie, _ in wide], dtype=np.int64),
@@ -74,6 +75,14 @@ def meetings(units: Units, inside: Flags) -> NDArray[np.int16]:
     found = np.zeros((len(inside), len(units.ties)), dtype=np.int16)
     for start in range(0, len(inside), CHUNK):
         found[start : start + CHUNK] = np.rint(inside[start : start + CHUNK].astype(np.float32) @ pins)
+    return found
+
+
+def sums(chosen: Flags, values: Array) -> Array:
+    """``chosen @ values``, a slice of rows at a time: flags as numbers take eight times the memory."""
+    found = np.zeros((len(chosen), *values.shape[1:]))
+    for start in range(0, len(chosen), CHUNK):
+        found[start : start + CHUNK] = chosen[start : start + CHUNK].astype(float) @ values
     return found
 
 

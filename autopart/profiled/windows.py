@@ -9,6 +9,7 @@ import numpy as np
 
 from autopart.profiled.problem import Array, Flags
 from autopart.profiled.relax import CAREFUL, Prices
+from autopart.profiled.tables import sums
 
 State = tuple[int, ...]  # devices used, by type
 
@@ -59,5 +60,4 @@ def cut_work(open_ties: Flags, tie_s: Array, prices: Prices) -> Array:
     """The least work that open ties add on either side; ``tie_s`` by tie and type."""
     if not len(tie_s):
         return np.zeros(len(open_ties))
-    added: Array = open_ties @ (tie_s * prices.second).min(axis=1)
-    return added
+    return sums(open_ties, (tie_s * prices.second).min(axis=1))
