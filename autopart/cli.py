@@ -56,11 +56,11 @@ def plan_command(arguments: argparse.Namespace) -> None:
     if arguments.model.endswith(".json"):
         plan_profile_command(arguments)
         return
+    _check_model_options(arguments)
+    _check_output(arguments.output)
     from autopart import pipeline
     from autopart.planfile import dump_plan, save_plan
 
-    _check_model_options(arguments)
-    _check_output(arguments.output)
     with _users_code():
         plan = pipeline.plan_files(
             arguments.model,

@@ -47,6 +47,11 @@ def load_plan(path: str | Path) -> Plan:
 
 def parse_plan(text: str, path: str) -> Plan:
     """A Plan from the text of plan.json; PlanError names file, line and remedy."""
+    raw = jsonfile.decode(text, path, KIND)
+    if isinstance(raw, dict) and raw.get("kind") == "profile-plan":
+        raise PlanError(
+            "this is the plan of a profiled graph, which has no model", where=path, remedy="`autopart show` shows what is in it."
+        )
     return from_json(jsonfile.parse(text, path, KIND))
 
 

@@ -154,3 +154,34 @@ def _makespan(problem: Problem, assignment: Sequence[int], order: Sequence[int])
         end[op] = max([free[rank], *inputs]) + problem.time_s[op, rank]
         free[rank] = end[op]
     return max(end.values())
+
+
+def two_chains(seed: int) -> Problem:
+    """Two chains with few edges between, on equal and unlike ranks, where two parts may well need each other in a circle."""
+    rng = random.Random(seed)
+    count = rng.choice([6, 7, 8])
+    ranks = rng.choice([2, 2, 3]) if count < 8 else 2
+    split = rng.randint(2, count - 2)
+    edges = [(op, op + 1) for op in range(count - 1) if op + 1 != split]
+    edges += [(a, b) for a in range(count) for b in range(a + 1, count) if rng.random() < 0.08]
+    kinds = [0] * ranks if rng.random() < 0.6 else [0] * (ranks - 1) + [1]
+    time_s = np.array([[rng.choice([1, 2, 5, 9]) * speed for speed in (1.0, rng.choice([0.7, 1.6]))] for _ in range(count)])
+    labels: list[str | None] = [None] * count
+    if rng.random() < 0.5:
+        for op in rng.sample(range(count), 2):
+            labels[op] = "pair"
+    second, apart = rng.choice([0.01, 0.1, 0.5]), ~np.eye(ranks, dtype=bool)
+    return Problem(
+        names=tuple(f"n{op}" for op in range(count)),
+        time_s=time_s[:, kinds],
+        memory_bytes=np.ones(count),
+        output_bytes=np.array([rng.choice([0.0, 1.0]) for _ in range(count)]),
+        backward=np.zeros(count, dtype=bool),
+        labels=tuple(labels),
+        edges=tuple(edges),
+        kinds=np.array(kinds),
+        capacity_bytes=np.full(ranks, 1e9),
+        latency_s=np.where(apart, second / 3, 0.0),
+        bandwidth_bytes_per_s=np.where(apart, 1 / second, INFINITE),
+        goal=Goal("throughput") if rng.random() < 0.6 else Goal("step", microbatches=4),
+    )

@@ -101,7 +101,8 @@ def _check(problem: Problem, groups: Groups) -> None:
         room = float(problem.capacity_bytes[allowed].max())
         if groups.memory_bytes[index] > room:
             raise Infeasible(
-                f"{_shown(problem, group)} need {format_bytes(int(groups.memory_bytes[index]))} on one device;"
+                f"{_shown(problem, group)} {'need' if len(group) > 1 else 'needs'}"
+                f" {format_bytes(int(groups.memory_bytes[index]))} on one device;"
                 f" the largest that can run {'them' if len(group) > 1 else 'it'} has {format_bytes(int(room))} to use",
                 remedy="Add a device with more memory, or split what belongs together.",
             )
