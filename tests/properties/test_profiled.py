@@ -104,10 +104,22 @@ def test_dropping_convexity_is_found_out() -> None:
     assert not all(agrees(problem, anywhere) for problem in THROUGHPUT)
 
 
+def exact_program_alone(problem: Problem) -> solve.Solution:
+    with pytest.MonkeyPatch.context() as patch:
+        for other in ("quick", "proof", "_move", "_one_rank"):
+            patch.setattr(solve, other, lambda *_: None)
+        return exact(problem)
+
+
+@pytest.mark.parametrize("goal", GOALS, ids=str)
+def test_the_exact_program_alone_equals_brute_force(goal: Goal) -> None:
+    drawn = [draw(seed, goal, ops=5, training=seed % 2 > 0) for seed in range(200, 210)]
+    assert not [index for index, problem in enumerate(drawn) if not agrees(problem, exact_program_alone)]
+
+
 def test_dropping_convexity_in_the_exact_program_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(solve, "proof", lambda *_: None)
     monkeypatch.setattr(cpsat, "_convex", lambda _: None)
-    assert not all(map(agrees, THROUGHPUT))
+    assert not all(agrees(problem, exact_program_alone) for problem in THROUGHPUT)
 
 
 def test_dropping_memory_is_found_out() -> None:
