@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from autopart.profiled.chain import Chain, Field, Limits, best_chain, joined_steps, plain_steps, size_of
-from autopart.profiled.ideals import all_ideals, orders, some_ideals
+from autopart.profiled.chain import Chain, Field, Limits, TooLate, best_chain, joined_steps, plain_steps, size_of
+from autopart.profiled.ideals import all_ideals, orders, prefixes, some_ideals
 from autopart.profiled.joined import circles
-from autopart.profiled.order import bits, mask_of, topological
+from autopart.profiled.order import bits, topological
 from autopart.profiled.problem import Array, Goal
 from autopart.profiled.relax import CAREFUL, Prices, kind_capacities, kind_times, price, work
 from autopart.profiled.search import CLOSED, Search
@@ -58,6 +58,8 @@ def _in_windows(search: Search, units: Units, ideals: Sequence[int], needs: Arra
     cap_s = _cap_s(search)
     kept: list[int] = []
     for start in range(0, len(ideals), CHUNK):
+        if search.late():
+            raise TooLate
         part = ideals[start : start + CHUNK]
         inside = unpacked(part, units.count)
         size = Size(
@@ -95,8 +97,8 @@ def quick(search: Search, units: Units) -> None:
     """Incumbents from the prefixes of single orders, then from a mixed family."""
     if not few_states(search):
         return
-    prefixes = [[mask_of(order[:count]) for count in range(len(order) + 1)] for order in orders(units)[:4]]
-    for ideals in [*prefixes, some_ideals(units, FEW)]:
+    families = [prefixes(order) for order in orders(units)[:4]]
+    for ideals in [*families, some_ideals(units, FEW)]:
         if search.done():
             return
         for _ in bounds(search, make(search, units, ideals, joined=False), joined=False):
@@ -105,7 +107,7 @@ def quick(search: Search, units: Units) -> None:
 
 def proof(search: Search, units: Units) -> None:
     """All ideals, if they are not too many: the best chain, and a bound on every assignment."""
-    ideals = all_ideals(units, MOST) if few_states(search) else None
+    ideals = all_ideals(units, MOST, search.late) if few_states(search) else None
     if ideals is None:
         return
     bounding = search.problem.goal.objective != "latency"

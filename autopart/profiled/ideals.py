@@ -11,8 +11,8 @@ SEED = 0
 ORDERS = 12
 
 
-def all_ideals(units: Units, limit: int) -> list[int] | None:
-    """Every ideal, or None where there are more than ``limit``."""
+def all_ideals(units: Units, limit: int, late: Callable[[], bool]) -> list[int] | None:
+    """Every ideal, or None where there are more than ``limit``, or it is late."""
     needs = [sum(1 << producer for producer in each) for each in units.producers]
     sources = [unit for unit, need in enumerate(needs) if not need]
     found = {0}
@@ -26,7 +26,7 @@ def all_ideals(units: Units, limit: int) -> list[int] | None:
                     fresh = [reader for reader in units.readers[unit] if not needs[reader] & ~larger]
                     wider[larger] = [each for each in ready if each != unit] + fresh
         found |= wider.keys()
-        if len(found) > limit:
+        if len(found) > limit or late():
             return None
         front = wider
     return sorted(found)
@@ -34,7 +34,7 @@ def all_ideals(units: Units, limit: int) -> list[int] | None:
 
 def some_ideals(units: Units, limit: int) -> list[int]:
     """Prefixes of several good orders, their unions and intersections: as many as the limit allows."""
-    chains = [_prefixes(order) for order in orders(units)]
+    chains = [prefixes(order) for order in orders(units)]
     found = {ideal for chain in chains for ideal in chain}
     for first in range(len(chains)):
         for second in range(first):
@@ -54,7 +54,8 @@ def _mixed(first: list[int], second: list[int]) -> set[int]:
     return found
 
 
-def _prefixes(order: Iterable[int]) -> list[int]:
+def prefixes(order: Iterable[int]) -> list[int]:
+    """The sets of the first 0, 1, ... units of an order."""
     found = [0]
     for unit in order:
         found.append(found[-1] | 1 << unit)

@@ -69,12 +69,10 @@ def make_tables(units: Units, ideals: Sequence[int], work: Array) -> Tables:
 
 def meetings(units: Units, inside: Flags) -> NDArray[np.int16]:
     """By ideal and tie: how many units of the tie are inside."""
-    pins = np.zeros((units.count, len(units.ties)), dtype=np.float32)
-    for tie, ends in enumerate(units.ties):
-        pins[list(ends), tie] = 1.0
     found = np.zeros((len(inside), len(units.ties)), dtype=np.int16)
-    for start in range(0, len(inside), CHUNK):
-        found[start : start + CHUNK] = np.rint(inside[start : start + CHUNK].astype(np.float32) @ pins)
+    for place in range(max(map(len, units.ties), default=0)):
+        ties = [tie for tie, ends in enumerate(units.ties) if len(ends) > place]
+        found[:, ties] += inside[:, [units.ties[tie][place] for tie in ties]]
     return found
 
 

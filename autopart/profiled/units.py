@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autopart.profiled.groups import Groups
-from autopart.profiled.order import Order, bits, components, make_order, mask_of, topological
+from autopart.profiled.order import Order, components, make_order, mask_of, topological
 from autopart.profiled.problem import Array, Flags, Ints, Problem
 
 
@@ -122,6 +122,7 @@ def _units(
     ties, tie_s = _ties(problem, groups, unit)
     above = make_order(producers, readers)
     forward, pivot = _pivots(problem, groups, order, members)
+    pivots = mask_of(map(int, np.flatnonzero(pivot)))
     return Units(
         members=tuple(tuple(each) for each in members),
         time_s=np.array([np.where(np.isfinite(times[each]), times[each], 0.0).sum(axis=0) for each in members]),
@@ -135,7 +136,7 @@ def _units(
         loose=loose,
         forward=forward,
         pivot=pivot,
-        span=np.array([sum(bool(pivot[each]) for each in bits(above.above[place])) for place in range(count)]),
+        span=np.array([(each & pivots).bit_count() for each in above.above]),
     )
 
 
