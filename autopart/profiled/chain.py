@@ -102,8 +102,22 @@ def size_of(tables: Tables, units: Units, prices: Prices) -> Size:
     return Size(tables.work, cut, tables.memory_bytes, float(tables.work[-1]), float(tables.memory_bytes[-1]))
 
 
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """By devices used, for every ideal: the least value of a chain up to it, and its last (ideal, step)."""
+
+    steps: Sequence[Step]
+    value_s: dict[State, Array]
+    origin: dict[State, Ints]
+
+
 def best_chain(field: Field, limits: Limits, *, joined: bool) -> Chain:
     """The chain of the least value within the limits. Raises TooLate."""
+    return _trace(field, reach(field, limits, joined=joined), limits)
+
+
+def reach(field: Field, limits: Limits, *, joined: bool) -> Reached:
+    """All ideals that chains within the limits reach. Raises TooLate."""
     steps = [*field.plain, *(field.joined if joined else ())]
     used = states(field.devices)
     windows = {
@@ -120,7 +134,7 @@ def best_chain(field: Field, limits: Limits, *, joined: bool) -> Chain:
             if len(rows) and target in windows:
                 places = (rows, np.flatnonzero(windows[target]))
                 _extend(field, step, index, places, (value[state], value[target], origin[target]), limits)
-    return _trace(field, steps, value, origin, limits)
+    return Reached(steps, value, origin)
 
 
 def plain_steps(units: Units, tables: Tables, capacity_bytes: Array) -> tuple[Step, ...]:
@@ -180,7 +194,7 @@ def _extend(
     for rows, columns in _blocks(field, step, places, limits.cap_s):
         if field.late():
             raise TooLate
-        load = _load(field, step, rows, columns)
+        load = step_loads(field, step, rows, columns)
         load[load > limits.load_s * (step.loads if limits.summed else 1)] = np.inf
         total = before[rows][:, None] + load if limits.summed else np.maximum(before[rows][:, None], load)
         best = total.argmin(axis=0)
@@ -220,7 +234,7 @@ def _near(field: Field, step: Step, rows: Ints, columns: Ints, cap_s: float) -> 
         start = stop
 
 
-def _load(field: Field, step: Step, rows: Ints, columns: Ints) -> Array:
+def step_loads(field: Field, step: Step, rows: Ints, columns: Ints) -> Array:
     """Seconds of a step between all pairs of ideals; infinite where it can't be."""
     tables = field.tables
     load: Array = (step.time_s + step.cut_s)[columns][None, :] - (step.time_s - step.cut_s)[rows][:, None]
@@ -237,9 +251,9 @@ def _load(field: Field, step: Step, rows: Ints, columns: Ints) -> Array:
     return load
 
 
-def _trace(field: Field, steps: list[Step], value: dict[State, Array], origin: dict[State, Ints], limits: Limits) -> Chain:
+def _trace(field: Field, reached: Reached, limits: Limits) -> Chain:
     """The best chain back from its end."""
-    last = len(field.tables.ideals) - 1
+    value, last = reached.value_s, len(field.tables.ideals) - 1
     state = min(value, key=lambda each: (value[each][last], sum(each), each))
     least = float(value[state][last])
     if not least < limits.value_s:
@@ -247,9 +261,9 @@ def _trace(field: Field, steps: list[Step], value: dict[State, Array], origin: d
     parts: list[Part] = []
     largest = 0.0
     while sum(state):
-        source, index = map(int, origin[state][last])
-        step = steps[index]
-        load = float(_load(field, step, np.array([source]), np.array([last]))[0, 0])
+        source, index = map(int, reached.origin[state][last])
+        step = reached.steps[index]
+        load = float(step_loads(field, step, np.array([source]), np.array([last]))[0, 0])
         largest = max(largest, load / step.loads if limits.summed else load)
         parts.append(Part(field.tables.ideals[last] & ~field.tables.ideals[source], step.use))
         state = tuple(used - taken for used, taken in zip(state, step.use, strict=True))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from autopart.profiled.chain import Chain, Field, Limits, TooLate, best_chain, joined_steps, plain_steps, size_of
+from autopart.profiled.closing import Closing, shared_tensors
 from autopart.profiled.ideals import all_ideals, orders, prefixes, some_ideals
 from autopart.profiled.joined import circles
 from autopart.profiled.order import bits, topological
@@ -118,6 +120,20 @@ def proof(search: Search, units: Units) -> None:
     if not search.optimal():
         for _ in bounds(search, field, joined=False):
             pass
+    if search.problem.goal.objective == "throughput" and not search.done():
+        _close(search, field)
+
+
+def _close(search: Search, field: Field) -> None:
+    """What a chain does not see of tensors that several parts read."""
+
+    def offer(chain: Chain) -> float:
+        _offer(search, field, chain)
+        return search.value_s
+
+    unit = {group: place for place, each in enumerate(field.units.members) for group in each}
+    tensors = shared_tensors(search.problem, search.groups, unit)
+    search.prove(Closing(field, tensors, search.value_s, offer).run())
 
 
 def bounds(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
@@ -131,8 +147,9 @@ def bounds(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
 
 def _largest(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
     """The least largest load."""
-    upper = search.value_s if search.problem.goal.objective == "throughput" else float("inf")
-    base = max(_floor_s(field), search.bound_s if np.isfinite(upper) else 0.0)
+    goal = search.problem.goal
+    upper = search.value_s if goal.objective == "throughput" else _cap_s(search)
+    base = max(_floor_s(field), search.bound_s if goal.objective == "throughput" else 0.0)
     for factor in LADDER:
         limit = min(base * factor if base else float("inf"), upper)
         chain = best_chain(field, Limits(limit, float("inf"), summed=False), joined=joined)
@@ -151,29 +168,36 @@ def _floor_s(field: Field) -> float:
 
 def _total(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
     """The least sum of loads and M - 1 times the largest: boxes by the largest load, each closed by the least sum in it."""
-    more = search.problem.goal.microbatches - 1 if search.problem.goal.objective == "step" else 0
-    floor, closed = _floor_s(field), float("inf")
-    heap = [(0.0, floor, float("inf"))]  # bound, and the largest load is in [low, high)
+    goal = search.problem.goal
+    more = goal.microbatches - 1 if goal.objective == "step" else 0
+    closed, heap = float("inf"), _boxes(search, field, more, joined=joined)
     for _ in range(BOXES):
-        if not heap:
+        upper = search.value_s if goal.objective == "step" else float("inf")
+        if not heap or heap[0][0] >= min(upper * (1 - CLOSED), closed):
             break
-        bound, low, high = heapq.heappop(heap)
-        upper = search.value_s if search.problem.goal.objective == "step" else float("inf")
-        if bound >= min(upper * (1 - CLOSED), closed):
-            heapq.heappush(heap, (bound, low, high))
-            break
+        _, low, high = heapq.heappop(heap)
         chain = best_chain(field, Limits(upper - more * low, high, summed=True), joined=joined)
         if not chain.parts:
             closed = min(closed, upper)
         else:
             _offer(search, field, chain)
-            largest = min(chain.largest_s, high)
+            largest = max(low, min(chain.largest_s, high))
             closed = min(closed, chain.value_s + more * largest)
             middle = (low + largest) / 2
             for start, stop in ((low, middle), (middle, largest)) if more else ():
                 if start < stop * (1 - CLOSED):
                     heapq.heappush(heap, (chain.value_s + more * start, start, stop * (1 - 1e-12)))
         yield min([closed, *(each for each, _, _ in heap)])
+
+
+def _boxes(search: Search, field: Field, more: int, *, joined: bool) -> list[tuple[float, float, float]]:
+    """(bound, low, high): together they hold all chains, by their largest load. A narrow box leaves few ideals to look at."""
+    if not more:
+        return [(0.0, 0.0, float("inf"))]
+    floor = max([_floor_s(field), *_largest(search, field, joined=joined)])
+    least = float(field.least_s.sum()) * (1 - CAREFUL)
+    lows = [floor * factor for factor in (1.0, *LADDER)] if floor else [0.0, float("inf")]
+    return [(least + more * low, low, high) for low, high in pairwise(lows)]
 
 
 def _offer(search: Search, field: Field, chain: Chain) -> None:
