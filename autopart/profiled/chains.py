@@ -117,6 +117,8 @@ def proof(search: Search, units: Units) -> None:
     if bounding:
         for bound_s in bounds(search, field, joined=True):
             search.prove(bound_s)
+            if search.problem.goal.objective == "step" and search.close_enough():
+                return
     if not search.optimal():
         for _ in bounds(search, field, joined=False):
             pass

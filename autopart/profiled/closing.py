@@ -2,8 +2,8 @@
 
 A chain charges a tensor once to the part that makes it, even where two further parts read it. Built from its end, a chain knows
 who reads what: its parts are charged in full, and the rest costs at least what ``chain.reach`` says. Depth first, the better
-first, with two prunings: only what is below the best plan and the best chain that no plan matches; of two ends that look alike from
-the front (the same ideal and devices, the same tensors read by as many parts) only the better one.
+first. Only what is below the best plan, and below the best chain that no plan matches, goes on; and of two ends that look alike
+from the front (the same ideal and devices, the same tensors read by as many parts) the better one.
 
 A chain in full that is still not matched by a plan (it has a joined step, or unlike links make the plan dearer) stays as a bound.
 """
