@@ -109,7 +109,7 @@ def make_problem(profile: Profile, cluster: Cluster, goal: Goal) -> Problem:
     links = [[None if a == b else cluster.link(a, b) for b in ranks] for a in ranks]
     return Problem(
         names=tuple(op.name for op in profile.ops),
-        time_s=np.array([[op.time_s.get(name, np.inf) for name in types] for op in profile.ops]),
+        time_s=np.array([[op.time_s.get(name, np.inf) for name in types] for op in profile.ops], dtype=float),
         memory_bytes=np.array([float(op.memory_bytes) for op in profile.ops]),
         output_bytes=np.array([float(op.output_bytes) for op in profile.ops]),
         backward=np.array([op.backward for op in profile.ops]),
