@@ -5,6 +5,7 @@
     │   ├── ModelError        a model file, its factory, its example inputs
     │   ├── TraceError        what torch.export can't trace, with module, source line and remedy
     │   ├── ClusterError      a cluster file or the device catalogue
+    │   ├── ProfileError      a profiled graph
     │   └── PlanError         a plan file: malformed, or of another model or cluster
     ├── Infeasible            the answer is no (exit status 1): what is missing, the nearest change that helps
     └── RunError              a rank died, a checkpoint does not match (exit status 1)
@@ -42,6 +43,10 @@ class TraceError(InputError):
 
 class ClusterError(InputError):
     """A cluster file, or a device type that nobody knows."""
+
+
+class ProfileError(InputError):
+    """A profiled graph that is malformed, or of a kind that can't be planned yet."""
 
 
 class PlanError(InputError):

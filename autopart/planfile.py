@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-
+from autopart import jsonfile
 from autopart.errors import PlanError
 from autopart.plans import (
     Baseline,
@@ -37,12 +30,18 @@ from autopart.plans import (
 )
 
 FORMAT = 1
-LARGEST_FILE_BYTES = 64 * 2**20
+KIND = jsonfile.FileKind(
+    name="plan",
+    error=PlanError,
+    schema="plan.schema.json",
+    make="`autopart plan` writes one.",
+    reference="docs/reference/plan.md says what a plan holds.",
+)
 
 
 def dump_plan(plan: Plan) -> str:
     """The text of plan.json. Byte-identical for equal plans."""
-    return _render(to_json(plan), "") + "\n"
+    return jsonfile.render(to_json(plan), "") + "\n"
 
 
 def save_plan(plan: Plan, path: str | Path) -> None:
@@ -50,59 +49,26 @@ def save_plan(plan: Plan, path: str | Path) -> None:
     target = Path(path)
     moved = _with_paths(plan, lambda old: os.path.relpath(old, target.absolute().parent) if old else old)
     try:
-        _replace(target, dump_plan(moved))
+        jsonfile.replace_file(target, dump_plan(moved))
     except OSError as error:
         raise PlanError(f"can't be written: {error.strerror}", where=str(target), remedy="Name another file with -o.") from error
-
-
-def _replace(target: Path, text: str) -> None:
-    """Write a file beside the old one, then put it in its place; a device or a pipe is written as it is."""
-    if target.exists() and not target.is_file():
-        target.write_text(text, encoding="utf-8")
-        return
-    end = target.resolve()  # of symbolic links
-    temporary = end.with_name(end.name + ".part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(end)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def load_plan(path: str | Path) -> Plan:
     """Read and check plan.json; its model and cluster paths come back relative to the working directory."""
     source = Path(path)
-    try:
-        if source.stat().st_size > LARGEST_FILE_BYTES:
-            raise PlanError("this is far too large for a plan", where=str(source), remedy="Name a plan.json.")
-        text = source.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PlanError(f"can't be read: {error.strerror}", where=str(source), remedy="`autopart plan` writes one.") from error
-    except UnicodeDecodeError as error:
-        raise PlanError("this is not a text file", where=str(source), remedy="Name a plan.json.") from error
-    plan = parse_plan(text, str(source))
+    plan = parse_plan(jsonfile.read_text(source, KIND), str(source))
     return _with_paths(plan, lambda old: os.path.relpath(source.absolute().parent / old) if old else old)
 
 
 def parse_plan(text: str, path: str) -> Plan:
     """A Plan from the text of plan.json; PlanError names file, line and remedy."""
-    try:
-        raw = json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        ended = "the file ends in the middle" if error.pos >= len(text.rstrip()) else error.msg
+    raw = jsonfile.decode(text, path, KIND)
+    if isinstance(raw, dict) and raw.get("kind") == "profile-plan":
         raise PlanError(
-            f"not JSON: {ended} (column {error.colno})",
-            where=f"{path}:{error.lineno}",
-            remedy="Mend it, or run `autopart plan` again.",
-        ) from error
-    except (_ConstantError, RecursionError) as error:
-        raise PlanError(f"not a plan: {error}", where=path, remedy="Every number in a plan is finite.") from error
-    problems = sorted(_validator().iter_errors(raw), key=lambda problem: [str(part) for part in problem.absolute_path])
-    if problems:
-        raise _schema_error(problems[0], text, path)
-    return from_json(raw)
+            "this is the plan of a profiled graph, which has no model", where=path, remedy="`autopart show` shows what is in it."
+        )
+    return from_json(jsonfile.parse(text, path, KIND))
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -227,69 +193,3 @@ def _with_paths(plan: Plan, change: Any) -> Plan:
         model=replace(plan.model, path=change(plan.model.path)),
         cluster=replace(plan.cluster, path=change(plan.cluster.path)),
     )
-
-
-def _render(value: Any, indent: str) -> str:
-    """JSON with short containers on one line: a plan is read by people too."""
-    flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if not isinstance(value, dict | list | tuple) or (
-        len(indent) + len(flat) <= 110 and not (isinstance(value, dict) and indent == "")
-    ):
-        return flat
-    inner = indent + "  "
-    if isinstance(value, dict):
-        rows: Iterable[str] = (f"{json.dumps(key)}: {_render(item, inner)}" for key, item in value.items())
-        return "{\n" + ",\n".join(inner + row for row in rows) + f"\n{indent}}}"
-    return "[\n" + ",\n".join(inner + _render(item, inner) for item in value) + f"\n{indent}]"
-
-
-class _ConstantError(ValueError):
-    """NaN or Infinity, which JSON does not have."""
-
-
-def _refuse_constant(name: str) -> float:
-    raise _ConstantError(f"{name} is not a number")
-
-
-@cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(json.loads(Path(__file__).with_name("plan.schema.json").read_text(encoding="utf-8")))
-
-
-def _schema_error(problem: ValidationError, text: str, path: str) -> PlanError:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path).lstrip(".")
-    line = _line_of(text, list(problem.absolute_path))
-    what = problem.message if len(problem.message) < 200 else f"... {problem.message[-160:]}"
-    return PlanError(
-        f"{place}: {what}" if place else what,
-        where=f"{path}:{line}" if line else path,
-        remedy=_schema_remedy(problem),
-    )
-
-
-def _schema_remedy(problem: ValidationError) -> str:
-    """What the schema says of the place; for a key that it does not have, the nearest that it has."""
-    schema = problem.schema if isinstance(problem.schema, Mapping) else {}
-    if problem.validator == "additionalProperties" and "properties" in schema:
-        known, given = list(schema["properties"]), problem.instance
-        near = [match for key in given if key not in known for match in get_close_matches(key, known, n=1)]  # type: ignore[union-attr]
-        hint = f"Did you mean {' or '.join(near)}? " if near else ""
-        return f"{hint}Known keys are {', '.join(known)}."
-    return str(schema.get("description", "docs/reference/plan.md says what a plan holds."))
-
-
-def _line_of(text: str, place: list[str | int]) -> int | None:
-    """Line of a value in JSON text; JSON is YAML but for tabs, and YAML's parser keeps the lines."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError:
-        return None
-    for part in place:
-        if isinstance(node, yaml.MappingNode):
-            found = [value for key, value in node.value if key.value == part]
-            if not found:
-                break
-            node = found[0]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-    return int(node.start_mark.line) + 1 if node else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from autopart.cli import profiled
 from autopart.cli.arguments import Parser, Subparsers, duration, positive, quiet
 from autopart.cli.limits import add_limits, limits
 from autopart.cli.output import about, check_output, progress, users_code
@@ -14,6 +15,14 @@ from autopart.plans import GRANULARITIES, OBJECTIVES, OPTIMIZERS, PRECISIONS, Se
 
 
 def plan_command(arguments: argparse.Namespace) -> None:
+    if arguments.model.endswith(".json"):
+        profiled.plan_profile(arguments)
+    else:
+        plan_model(arguments)
+
+
+def plan_model(arguments: argparse.Namespace) -> None:
+    _check_options(arguments)
     check_output(arguments.output)
     say = progress(arguments)
     from autopart import pipeline
@@ -35,6 +44,25 @@ def plan_command(arguments: argparse.Namespace) -> None:
         )
     save_plan(plan, arguments.output)
     print(dump_plan(plan) if arguments.json else report(plan), end="")
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.batch_size is None:
+        raise InputError(
+            "a model needs --batch-size", where=arguments.model, remedy="Give the samples of a step: --batch-size 64."
+        )
+    if arguments.objective not in OBJECTIVES:
+        raise InputError(
+            f"a model is not planned for {arguments.objective}",
+            where=arguments.model,
+            remedy=f"Take one of --objective {', '.join(OBJECTIVES)}; profiled graphs (graph.json) have the others.",
+        )
+    if arguments.contiguous is not None:
+        raise InputError(
+            "--contiguous and --no-contiguous are for profiled graphs (graph.json)",
+            where=arguments.model,
+            remedy="Leave the option out: stages of a model are always contiguous.",
+        )
 
 
 def _step_limit(arguments: argparse.Namespace) -> float:
@@ -72,7 +100,8 @@ def add_parsers(commands: Subparsers) -> None:
         examples="autopart plan model.py --devices cluster.yaml --batch-size 64 -o plan.json\n"
         "autopart plan model.py:large --devices cluster.yaml --batch-size 512 --precision bfloat16\n"
         "autopart plan model.py --devices cluster.yaml --batch-size 64 --stages 2 --tensor 1\n"
-        "autopart plan model.py --devices rented.yaml --batch-size 64 --objective cost --step-limit 200ms --front",
+        "autopart plan model.py --devices rented.yaml --batch-size 64 --objective cost --step-limit 200ms --front\n"
+        "autopart plan graph.json --devices cluster.yaml --objective throughput",
     )
     _plan_arguments(plan)
     add_limits(plan)
@@ -94,12 +123,22 @@ def add_parsers(commands: Subparsers) -> None:
 
 
 def _plan_arguments(plan: Parser) -> None:
-    plan.add_argument("model", metavar="MODEL.py[:FACTORY]", help="defines model() and example_inputs(batch_size)")
+    plan.add_argument(
+        "model",
+        metavar="MODEL.py[:FACTORY]",
+        help="defines model() and example_inputs(batch_size); or graph.json, a profiled graph",
+    )
     plan.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the machines and the links between them")
-    plan.add_argument("--batch-size", required=True, type=positive, metavar="N", help="samples of a step, over all devices")
+    plan.add_argument("--batch-size", type=positive, metavar="N", help="samples of a step, over all devices; models need it")
     plan.add_argument("-o", "--output", default="plan.json", metavar="FILE", help="where the plan goes (plan.json)")
     plan.add_argument(
-        "--objective", choices=OBJECTIVES, default="step", help="what to minimise: time, money or energy of a step (step)"
+        "--objective",
+        choices=list(dict.fromkeys((*OBJECTIVES, *profiled.OBJECTIVES))),
+        default="step",
+        help="what to minimise: time, money or energy of a step; of a profiled graph step, throughput or latency (step)",
+    )
+    plan.add_argument(
+        "--contiguous", action=argparse.BooleanOptionalAction, help="a device's part of a profiled graph is convex (yes)"
     )
     plan.add_argument(
         "--step-limit", type=duration, metavar="TIME", help="with cost or energy: how long a step may take, such as 200ms"

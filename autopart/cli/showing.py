@@ -8,10 +8,20 @@ import sys
 
 from autopart.cli.arguments import Subparsers, quiet
 from autopart.cli.output import about, check_output, progress, users_code, write
+from autopart.cli.profiled import show_profile_plan
 from autopart.plans import Plan
 
 
 def show_command(arguments: argparse.Namespace) -> None:
+    from autopart.profiled.plan import is_profile_plan
+
+    if is_profile_plan(arguments.plan):
+        show_profile_plan(arguments)
+    else:
+        show_plan(arguments)
+
+
+def show_plan(arguments: argparse.Namespace) -> None:
     from autopart.planfile import dump_plan, load_plan
 
     plan = load_plan(arguments.plan)

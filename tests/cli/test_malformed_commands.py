@@ -16,7 +16,6 @@ ARGUMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "unknown option": (f"{PLAN} --fast", ("--fast",)),
     "plan without a model": ("plan --devices cluster.yaml --batch-size 24", ("MODEL.py",)),
     "plan without a cluster": ("plan model.py --batch-size 24", ("--devices",)),
-    "plan without a batch size": ("plan model.py --devices cluster.yaml", ("--batch-size",)),
     "zero samples": ("plan model.py --devices cluster.yaml --batch-size 0", ("--batch-size", "'0'", "from 1 up")),
     "negative samples": ("plan model.py --devices cluster.yaml --batch-size -4", ("--batch-size",)),
     "half a sample": ("plan model.py --devices cluster.yaml --batch-size 2.5", ("--batch-size", "'2.5'")),
@@ -41,6 +40,7 @@ ARGUMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 UNUSABLE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "plan without a batch size": ("plan model.py --devices cluster.yaml", ("--batch-size",)),
     "no such model": ("plan none.py --devices cluster.yaml --batch-size 24", ("none.py", "no such file")),
     "model that is a folder": ("plan folder --devices cluster.yaml --batch-size 24", ("folder", "is a directory")),
     "model that is no Python": ("plan weights.bin --devices cluster.yaml --batch-size 24", ("weights.bin", "Python file")),
