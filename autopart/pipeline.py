@@ -126,8 +126,11 @@ def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, 
     """Propose, price, solve, choose."""
 
     def progress(incumbent_s: float, bound_s: float, elapsed_s: float) -> None:
-        step, bound = format_seconds(incumbent_s), format_seconds(bound_s)
-        say(f"solving: best step {step}, no plan below {bound}, {elapsed_s:.0f} s")
+        if incumbent_s == float("inf"):
+            say(f"solving: no plan yet, none below {format_seconds(bound_s)}, {elapsed_s:.0f} s")
+            return
+        step, bound, gap = format_seconds(incumbent_s), format_seconds(bound_s), (incumbent_s - bound_s) / incumbent_s
+        say(f"solving: best step {step}, none below {bound}, gap {gap:.2%}, {elapsed_s:.0f} s; Ctrl-C takes the best")
 
     say("pricing")
     index = make_index(front.blocks, cluster, batch_size, settings, model_ref(front))
@@ -196,8 +199,8 @@ def priced(plan: Plan, index: Index) -> Plan:
     filled = replace(plan, model=index.model, cluster=cluster, stages=stages, unused_ranks=unused)
     scored = score(filled, index)
     check_memory(scored)
-    bound = plan.estimate.lower_bound_s if plan.estimate else float("nan")
-    return replace(filled, estimate=estimate(scored, index, bound))
+    bound, proof = (plan.estimate.lower_bound_s, plan.estimate.proof) if plan.estimate else (float("nan"), None)
+    return replace(filled, estimate=estimate(scored, index, bound, proof))
 
 
 def compile_files(plan: Plan, folder: Path, say: Say = silent) -> Built:

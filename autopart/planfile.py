@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from autopart.errors import PlanError
-from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Proof, Schedule, Settings, Stage
 
 FORMAT = 1
 LARGEST_FILE_BYTES = 64 * 2**20
@@ -98,6 +98,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
     if plan.estimate:
         raw["estimate"]["peak_bytes"] = {str(rank): nbytes for rank, nbytes in sorted(plan.estimate.peak_bytes.items())}
         raw["estimate"] = {key: _finite(value) for key, value in raw["estimate"].items()}
+        if not plan.estimate.proof:
+            del raw["estimate"]["proof"]
     raw["baselines"] = [
         {"name": b.name, "infeasible": b.infeasible} if b.step_time_s is None else {"name": b.name, "step_time_s": b.step_time_s}
         for b in plan.baselines
@@ -150,6 +152,7 @@ def _estimate(raw: Mapping[str, Any]) -> Estimate:
         schedule_bound_s=raw["schedule_bound_s"],
         breakdown=raw["breakdown"],
         peak_bytes={int(rank): nbytes for rank, nbytes in raw["peak_bytes"].items()},
+        proof=Proof(**raw["proof"]) if raw.get("proof") else None,
     )
 
 

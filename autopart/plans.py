@@ -88,6 +88,14 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """How the search for the plan ended: "gap" (at the one asked for), "time limit", "interrupted"; which plans its bound is of."""
+
+    ended: str
+    space: str
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What the plan is expected to cost; seconds and bytes.
 
@@ -102,6 +110,7 @@ class Estimate:
     schedule_bound_s: float
     breakdown: Mapping[str, float]
     peak_bytes: Mapping[int, int]
+    proof: Proof | None = None  # None where nobody searched
 
 
 @dataclass(frozen=True, slots=True)

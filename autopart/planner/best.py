@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from autopart.errors import Infeasible
 from autopart.planner.choose import choose
 from autopart.planner.ilp import solve
 from autopart.planner.infeasible import explain
@@ -37,7 +38,12 @@ def best_plan(
 
     problem = price(index, propose(index, pins, schedule), pins.stages)
     solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
+    if solution.proof == "interrupted" and not solution.candidates:
+        raise KeyboardInterrupt
     plan = choose(problem, solution, index, pins, run)
+    if plan is None and solution.proof == "time limit":
+        raise Infeasible(f"no plan was found within {time_limit_s:g} s, nor was it ruled out that there is one",
+                         remedy="Give more time with --time-limit.")  # fmt: skip
     if plan is None:
         raise explain(index, pins, schedule, lambda changed: solve(changed, gap=1.0, time_limit_s=10.0))
     return plan

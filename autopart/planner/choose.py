@@ -16,7 +16,7 @@ from autopart.planner.meshes import Index
 from autopart.planner.problem import Candidate, Option, Problem, Solution
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.strategies import Pins
-from autopart.plans import Plan
+from autopart.plans import Plan, Proof
 
 ATTEMPTS = 4
 NEAR = 1.3  # candidates whose formula is beyond this multiple of the best are not simulated
@@ -37,7 +37,20 @@ def choose(problem: Problem, solution: Solution, index: Index, pins: Pins, solve
         return None
     best = min(scores, key=lambda scored: scored.step_s)
     rows = tuple(row.row for row in table)
-    return replace(best.plan, estimate=estimate(best, index, solution.lower_bound_s), baselines=rows)
+    proof = Proof(solution.proof, space(problem)) if solution.candidates else None
+    return replace(best.plan, estimate=estimate(best, index, solution.lower_bound_s, proof), baselines=rows)
+
+
+def space(problem: Problem) -> str:
+    """What was searched, in a sentence."""
+    counts = [setting.microbatches for setting in problem.settings]
+    which = (
+        f"{len(counts)} numbers of microbatches from {min(counts)} to {max(counts)}" if len(counts) > 1 else f"M = {counts[0]}"
+    )
+    options = max(len(setting.options) for setting in problem.settings)
+    stages = f"{problem.stages} stages" if problem.stages else "stages"
+    name = problem.settings[0].schedule
+    return f"every cut of {problem.blocks} blocks into {stages} under {name}, {which}, up to {options} ways to run a stage"
 
 
 def follows(plan: Plan, pins: Pins) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from autopart.planner.meshes import Index
 from autopart.planner.price import formula_s, price_option
 from autopart.planner.problem import Choice, Part
-from autopart.plans import Estimate, Plan, Stage
+from autopart.plans import Estimate, Plan, Proof, Stage
 from autopart.pricing.costs import StageCosts
 from autopart.pricing.stages import interval, stage_costs
 from autopart.program.lower import lower
@@ -115,7 +115,7 @@ def _joined(stage: Stage, team: tuple[int, ...]) -> tuple[Part, ...]:
     return tuple(Part(group, stage.shares, len(own), own) for group, own in of.items())
 
 
-def estimate(scored: Score, index: Index, lower_bound_s: float = math.nan) -> Estimate:
+def estimate(scored: Score, index: Index, lower_bound_s: float = math.nan, proof: Proof | None = None) -> Estimate:
     """What to say of a plan; without a solver's bound there is no gap (both are NaN)."""
     formula = formula_step(scored.plan, index)
     return Estimate(
@@ -126,6 +126,7 @@ def estimate(scored: Score, index: Index, lower_bound_s: float = math.nan) -> Es
         schedule_bound_s=schedule_bound_s(scored.program, scored.costs, scored.plan.schedule.microbatches),
         breakdown=dict(scored.breakdown),
         peak_bytes=dict(sorted(scored.timeline.peak_bytes.items())),
+        proof=proof,
     )
 
 

@@ -164,12 +164,12 @@ def branch_and_bound(
     try:
         _weigh(search)
         _run(search)
-        search.proof = "gap" if search.found else "infeasible"
         _look_elsewhere(search)
+        search.proof = "gap" if search.found else "infeasible"
     except _TimeUpError:
-        search.proof = search.proof or "time limit"
+        search.proof = "time limit"
     except KeyboardInterrupt:
-        search.proof = search.proof or "interrupted"
+        search.proof = "interrupted"
     return Solution(_ranked(search), search.bound_s, search.proof)
 
 

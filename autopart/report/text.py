@@ -12,6 +12,7 @@ from autopart.cluster.units import format_bytes, format_seconds
 from autopart.plans import Baseline, Plan, Stage
 
 BAR_WIDTH = 10
+STOPPED = {"time limit": "stopped by its time limit", "interrupted": "interrupted"}
 
 
 def format_plan(plan: Plan, cluster: Cluster) -> str:
@@ -91,6 +92,8 @@ def _estimate(plan: Plan) -> str:
     if estimate.gap == estimate.gap:
         bound = format_seconds(estimate.lower_bound_s)
         formula += f"; by it no plan is below {bound}: gap {estimate.gap:.1%}, proven under the cost model"
+        if estimate.proof and estimate.proof.ended != "gap":
+            formula += f"; the search was {STOPPED[estimate.proof.ended]}"
     lines.append(formula)
     if estimate.breakdown:
         parts = ", ".join(f"{cause} {format_seconds(seconds)}" for cause, seconds in estimate.breakdown.items() if seconds > 0)
