@@ -89,7 +89,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How the search for the plan ended: "gap" (at the one asked for), "time limit", "interrupted"; which plans its bound is of."""
+    """How the search for the plan ended: "gap" (at the one asked for), "time limit", "interrupted"; what its bound is of."""
 
     ended: str
     space: str
