@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autopart.planner.bounds import Bound, Path, floor_of, relax
-from autopart.planner.columns import Chain, Columns, columns_below, make_chain
+from autopart.planner.columns import Chain, Columns
 from autopart.planner.paths import through
 from autopart.planner.problem import Array, Candidate, Choice, Problem, Solution
-from autopart.planner.stack import stack_of
+from autopart.planner.roots import Root, make_root
 from autopart.planner.work import Work, work_of
 
 CANDIDATES = 8
@@ -66,19 +66,6 @@ class SolveLeaf(Protocol):
         effort_s: float,
         time_s: float,
     ) -> Leaf: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Root:
-    """A setting made ready for pipelines below ``reach_s``; all others of it cost at least ``left_s``. ``ceiling_s`` exceeds the
-    step of any pipeline of the columns.
-    """
-
-    chain: Chain
-    columns: Columns
-    ceiling_s: float
-    reach_s: float
-    left_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +209,7 @@ def _make_root(search: _Search, index: int, bound_s: float) -> Box | None:
     quick = root is None and bound_s > 0 and not np.isfinite(search.best_s)
     reach_s = FIRST * bound_s if quick else search.beyond * search.best_s
     if root is None or root.reach_s < reach_s * (1 - 1e-9):
-        root = _price_root(search, index, reach_s)
+        root = make_root(search.problem, search.problem.settings[index], search.work[index], reach_s)
         search.roots[index] = root
         if root.left_s < search.cutoff_s:
             search.wait(max(bound_s, root.left_s), index)
@@ -231,16 +218,6 @@ def _make_root(search: _Search, index: int, bound_s: float) -> Box | None:
     if not len(root.columns):
         return None
     return Box(index, bound_s, root.columns, Floors(-1.0, -1.0), np.zeros(len(root.chain.devices)))
-
-
-def _price_root(search: _Search, index: int, reach_s: float) -> Root:
-    setting = search.problem.settings[index]
-    stack = stack_of(search.problem, setting)
-    chain = make_chain(search.problem, setting, stack)
-    columns, left_s = columns_below(search.problem, setting, chain, stack, search.work[index], reach_s)
-    slowest_s, longest_s = (float(costs.max(initial=0.0)) for costs in (columns.time_s, columns.sync_s))
-    ceiling_s = 2 * ((chain.limit + chain.microbatches - 1) * slowest_s + longest_s)
-    return Root(chain, columns, max(ceiling_s, 1e-300), reach_s, left_s)
 
 
 def _examine(search: _Search, box: Box) -> None:
