@@ -20,6 +20,7 @@ from autopart.plans import Plan, Proof
 
 ATTEMPTS = 4
 NEAR = 1.3  # candidates whose formula is beyond this multiple of the best are not simulated
+SIMULATED = 2048  # ranks of all candidates together beyond which the first that fits will do
 SLACK = 0.99  # of the memory that would just have held the plan that did not fit
 
 Solve = Callable[[Problem], Solution]
@@ -67,14 +68,27 @@ def follows(plan: Plan, pins: Pins) -> bool:
 def best_candidates(problem: Problem, solution: Solution, index: Index, solve: Solve) -> list[Score]:
     """The solver's plans that fit when simulated; solved again with less memory while there are plans, but none fits."""
     for _ in range(ATTEMPTS):
-        plans = [decode(candidate, problem, index) for candidate in _near(solution)]
-        scores = [score(plan, index) for plan in plans if plan is not None]
+        scores = _scores(problem, solution, index)
         fitting = [scored for scored in scores if not scored.overfull]
         if fitting or not scores:
             return fitting
         problem = with_memory(problem, SLACK / min(scored.fullness for scored in scores))
         solution = solve(problem)
     return []
+
+
+def _scores(problem: Problem, solution: Solution, index: Index) -> list[Score]:
+    """Of the candidates by the formula, best first; on many ranks of no more than it takes to have one that fits."""
+    found: list[Score] = []
+    ranks = 0
+    for candidate in _near(solution):
+        plan = decode(candidate, problem, index)
+        if plan is not None:
+            found.append(score(plan, index))
+            ranks += sum(len(stage.ranks) for stage in plan.stages)
+        if ranks >= SIMULATED and any(not scored.overfull for scored in found):
+            break
+    return found
 
 
 def _near(solution: Solution) -> Iterable[Candidate]:

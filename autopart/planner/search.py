@@ -24,6 +24,7 @@ from autopart.planner.work import Work, work_of
 CANDIDATES = 8
 NEAR = 1.15  # the formula overestimates 1F1B by so much where there are about as many microbatches as stages
 FIRST = 1.5  # times its bound: what pipelines of a setting cost that are looked at before there is an incumbent
+TRIED = 2  # settings that are first looked at so: where they have no plan, there may be none at all
 ROUGH = 0.05  # gap of the search for candidates beside the incumbent
 SMALL = 300  # columns that go to the integer program at once
 EFFORT = 0.5  # deterministic seconds of an integer program's first attempt
@@ -206,7 +207,7 @@ def _make_root(search: _Search, index: int, bound_s: float) -> Box | None:
     are those of the quickest ones: the others wait their turn.
     """
     root = search.roots.get(index)
-    quick = root is None and bound_s > 0 and not np.isfinite(search.best_s)
+    quick = root is None and bound_s > 0 and not np.isfinite(search.best_s) and len(search.roots) < TRIED
     reach_s = FIRST * bound_s if quick else search.beyond * search.best_s
     if root is None or root.reach_s < reach_s * (1 - 1e-9):
         root = make_root(search.problem, search.problem.settings[index], search.work[index], reach_s)
