@@ -9,6 +9,7 @@ import heapq
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ CANDIDATES = 8
 NEAR = 1.15  # the formula overestimates 1F1B by so much where there are about as many microbatches as stages
 FIRST = 1.5  # times its bound: what pipelines of a setting cost that are looked at before there is an incumbent
 TRIED = 2  # settings that are first looked at so: where they have no plan, there may be none at all
+ELSEWHERE = 3  # boxes of a setting that are searched for such candidates
 ROUGH = 0.05  # gap of the search for candidates beside the incumbent
 SMALL = 300  # columns that go to the integer program at once
 EFFORT = 0.5  # deterministic seconds of an integer program's first attempt
@@ -179,12 +181,15 @@ def _look_elsewhere(search: _Search) -> None:
     for index in sorted(search.roots.keys() - seen):
         side = replace(search, gap=ROUGH, progress=silent, beyond=1 - ROUGH, heap=[], found={}, best_s=near_s / (1 - ROUGH))
         side.wait(search.work[index].bound_s, index)
-        _run(side)
+        _run(side, ELSEWHERE)
         search.found |= side.found
 
 
-def _run(search: _Search) -> None:
-    while search.heap:
+def _run(search: _Search, most: int | None = None) -> None:
+    """Until nothing is left that is worth it, or ``most`` boxes were examined."""
+    for _ in count() if most is None else range(most):
+        if not search.heap:
+            return
         bound_s, _, setting, box = search.heap[0]
         if bound_s >= search.cutoff_s:
             return
