@@ -162,7 +162,11 @@ def solving(say: Say, objective: str, cluster: Cluster) -> Progress:
     shown = _shown(objective, cluster)
 
     def progress(incumbent: float, bound: float, elapsed_s: float) -> None:
-        say(f"solving: best {objective} {shown(incumbent)}, no plan below {shown(bound)}, {elapsed_s:.0f} s")
+        if incumbent == float("inf"):
+            say(f"solving: no plan yet, none below {shown(bound)}, {elapsed_s:.0f} s")
+            return
+        best, gap = f"best {objective} {shown(incumbent)}", (incumbent - bound) / incumbent
+        say(f"solving: {best}, none below {shown(bound)}, gap {gap:.2%}, {elapsed_s:.0f} s; Ctrl-C takes the best")
 
     return progress
 
@@ -250,8 +254,8 @@ def priced(plan: Plan, index: Index) -> Plan:
     filled = replace(plan, model=index.model, cluster=cluster_ref(index.cluster), stages=stages, unused_ranks=unused, moves=None)
     scored = score(filled, index)
     check_memory(scored)
-    bound = plan.estimate.lower_bound_s if plan.estimate else math.nan
-    own = estimate(scored, index, bound)
+    bound, proof = (plan.estimate.lower_bound_s, plan.estimate.proof) if plan.estimate else (math.nan, None)
+    own = estimate(scored, index, bound, proof)
     return replace(filled, estimate=replace(own, cost=cost_again(plan, filled, own, index)))
 
 

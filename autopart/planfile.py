@@ -22,6 +22,7 @@ from autopart.plans import (
     Moves,
     NodeRef,
     Plan,
+    Proof,
     RankMoves,
     Schedule,
     Settings,
@@ -88,6 +89,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         if not plan.estimate.busy_s:
             del raw["estimate"]["busy_s"]
         raw["estimate"] = {key: _finite(value) for key, value in raw["estimate"].items()}
+        if not plan.estimate.proof:
+            raw["estimate"].pop("proof", None)
         if plan.estimate.cost:
             raw["estimate"]["cost"] = {key: _finite(value) for key, value in raw["estimate"]["cost"].items()}
     if not plan.cluster.nodes:
@@ -175,6 +178,7 @@ def _estimate(raw: Mapping[str, Any]) -> Estimate:
         peak_bytes={int(rank): nbytes for rank, nbytes in raw["peak_bytes"].items()},
         cost=_cost(raw["cost"]) if raw.get("cost") else None,
         busy_s={int(rank): seconds for rank, seconds in raw.get("busy_s", {}).items()},
+        proof=Proof(**raw["proof"]) if raw.get("proof") else None,
     )
 
 

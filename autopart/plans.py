@@ -145,6 +145,16 @@ class FrontPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """How the search for the plan ended: "gap" (at the one asked for), "time limit", "interrupted", "rounds" (short of the gap,
+    after those over what only neighbours pay); what its bound is of.
+    """
+
+    ended: str
+    space: str
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What the plan is expected to cost; seconds and bytes.
 
@@ -162,6 +172,7 @@ class Estimate:
     peak_bytes: Mapping[int, int]
     busy_s: Mapping[int, float] = field(default_factory=dict)
     cost: Cost | None = None
+    proof: Proof | None = None  # None where nobody searched
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from autopart.cluster.tariffs import tariff
+from autopart.errors import Infeasible
 from autopart.planner.baselines import baselines
 from autopart.planner.cheapest import Cheapest, cheapest
 from autopart.planner.choose import Instead, Pick, choose, fastest, fitting, follows
@@ -64,9 +65,14 @@ def best_plan(
     solution: Solution | None = None
     if wish.objective == "step":
         solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
+        if solution.proof == "interrupted" and not solution.candidates:
+            raise KeyboardInterrupt
         plan = choose(problem, solution, indices, instead, run, pick)
     else:
         plan = cheapest_plan(problem, indices, wish, instead, _searching(gap, time_limit_s, progress), run)
+    if plan is None and solution is not None and solution.proof == "time limit":
+        raise Infeasible(f"no plan was found within {time_limit_s:g} s, nor was it ruled out that there is one",
+                         remedy="Give more time with --time-limit.")  # fmt: skip
     if plan is None:
         raise explain(index, pins, schedule, lambda changed: solve(changed, gap=1.0, time_limit_s=10.0))
     if not with_front:

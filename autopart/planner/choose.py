@@ -16,10 +16,11 @@ from autopart.planner.meshes import Index
 from autopart.planner.problem import Candidate, Option, Problem, Solution
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.strategies import Pins
-from autopart.plans import Baseline, Plan
+from autopart.plans import Baseline, Plan, Proof
 
 ATTEMPTS = 4
 NEAR = 1.3  # candidates whose formula is beyond this multiple of the best of their order are not simulated
+SIMULATED = 2048  # ranks of all candidates together beyond which the first that fits will do
 SLACK = 0.99  # of the memory that would just have held the plan that did not fit
 
 Solve = Callable[[Problem], Solution]
@@ -45,7 +46,21 @@ def choose(
     if not scores:
         return None
     best = pick(scores)
-    return replace(best.plan, estimate=estimate(best, indices[0], solution.lower_bound_s), baselines=instead.rows)
+    proof = Proof(solution.proof, space(problem)) if solution.candidates else None
+    return replace(best.plan, estimate=estimate(best, indices[0], solution.lower_bound_s, proof), baselines=instead.rows)
+
+
+def space(problem: Problem) -> str:
+    """What was searched, in a sentence."""
+    counts = sorted({setting.microbatches for setting in problem.settings})
+    which = (
+        f"{len(counts)} numbers of microbatches from {min(counts)} to {max(counts)}" if len(counts) > 1 else f"M = {counts[0]}"
+    )
+    options = max(len(setting.options) for setting in problem.settings)
+    stages = f"{problem.stages} stages" if problem.stages else "stages"
+    blocks = f"{problem.blocks} blocks" + (f" in {1 + len(problem.others)} orders" if problem.others else "")
+    name = problem.settings[0].schedule
+    return f"every cut of {blocks} into {stages} under {name}, {which}, up to {options} ways to run a stage"
 
 
 @dataclass(frozen=True)
@@ -86,13 +101,25 @@ def follows(plan: Plan, pins: Pins) -> bool:
 def best_candidates(problem: Problem, solution: Solution, indices: Sequence[Index], solve: Solve) -> list[Score]:
     """The solver's plans that fit when simulated; solved again with less memory while there are plans, but none fits."""
     for _ in range(ATTEMPTS):
-        scores = [score(plan, indices[0]) for plan in decoded(problem, _near(problem, solution), indices)]
+        scores = _scores(decoded(problem, _near(problem, solution), indices), indices[0])
         fitting = [scored for scored in scores if not scored.overfull]
         if fitting or not scores:
             return fitting
         problem = with_memory(problem, SLACK / min(scored.fullness for scored in scores))
         solution = solve(problem)
     return []
+
+
+def _scores(plans: Iterable[Plan], index: Index) -> list[Score]:
+    """Of plans by the formula, best first; on many ranks of no more than it takes to have one that fits."""
+    found: list[Score] = []
+    ranks = 0
+    for plan in plans:
+        found.append(score(plan, index))
+        ranks += len(plan.used_ranks)
+        if ranks >= SIMULATED and any(not scored.overfull for scored in found):
+            break
+    return found
 
 
 def decoded(problem: Problem, candidates: Iterable[Candidate], indices: Sequence[Index]) -> tuple[Plan, ...]:

@@ -12,7 +12,7 @@ from autopart.planner.meshes import Index
 from autopart.planner.packing import closest
 from autopart.planner.price import price_option, with_routes
 from autopart.planner.problem import Choice, Part, step_s
-from autopart.plans import Estimate, Plan, Stage
+from autopart.plans import Estimate, Plan, Proof, Stage
 from autopart.pricing.costs import StageCosts
 from autopart.pricing.stages import interval, stage_costs
 from autopart.program.lower import lower
@@ -136,7 +136,7 @@ def _spread(part: Part, stage: Stage, cluster: Cluster) -> Part:
     return part if nodes == closest(part, cluster.groups[part.group].devices_per_node) else replace(part, nodes=nodes)
 
 
-def estimate(scored: Score, index: Index, lower_bound_s: float = math.nan) -> Estimate:
+def estimate(scored: Score, index: Index, lower_bound_s: float = math.nan, proof: Proof | None = None) -> Estimate:
     """What to say of a plan; without a solver's bound there is no gap (both are NaN)."""
     formula = formula_step(scored.plan, index)
     return Estimate(
@@ -148,6 +148,7 @@ def estimate(scored: Score, index: Index, lower_bound_s: float = math.nan) -> Es
         breakdown=dict(scored.breakdown),
         peak_bytes=dict(sorted(scored.timeline.peak_bytes.items())),
         busy_s=dict(scored.busy_s),
+        proof=proof,
     )
 
 

@@ -9,22 +9,25 @@ import heapq
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autopart.planner.bounds import Bound, Path, floor_of, relax
-from autopart.planner.columns import Chain, Columns, columns_below, make_chain
+from autopart.planner.columns import Chain, Columns
 from autopart.planner.neighbours import through
 from autopart.planner.order import Stages, best_order
 from autopart.planner.problem import Array, Candidate, Choice, Problem, Solution, extras_s, step_s
-from autopart.planner.stack import stack_of
+from autopart.planner.roots import Root, make_root
 from autopart.planner.work import Work, work_of
 
 CANDIDATES = 8
 NEAR = 1.15  # the formula overestimates 1F1B by so much where there are about as many microbatches as stages
 FIRST = 1.5  # times its bound: what pipelines of a setting cost that are looked at before there is an incumbent
+TRIED = 2  # settings that are first looked at so: where they have no plan, there may be none at all
+ELSEWHERE = 3  # boxes of a setting that are searched for such candidates
 ROUGH = 0.05  # gap of the search for candidates beside the incumbent
 SMALL = 300  # columns that go to the integer program at once
 EFFORT = 0.5  # deterministic seconds of an integer program's first attempt
@@ -68,19 +71,6 @@ class SolveLeaf(Protocol):
         time_s: float,
         forbidden: Sequence[Stages],
     ) -> Leaf: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Root:
-    """A setting made ready for pipelines below ``reach_s``; all others of it cost at least ``left_s``. ``ceiling_s`` exceeds the
-    objective of any pipeline of the columns.
-    """
-
-    chain: Chain
-    columns: Columns
-    ceiling_s: float
-    reach_s: float
-    left_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,16 +165,16 @@ def branch_and_bound(
     try:
         _weigh(search)
         _run(search)
+        if elsewhere:
+            _look_elsewhere(search)
         if search.found:
             search.proof = "gap" if search.bound_s >= search.cutoff_s else "rounds"
         else:
             search.proof = "gap" if enough_s < float("inf") else "infeasible"
-        if elsewhere:
-            _look_elsewhere(search)
     except _TimeUpError:
-        search.proof = search.proof or "time limit"
+        search.proof = "time limit"
     except KeyboardInterrupt:
-        search.proof = search.proof or "interrupted"
+        search.proof = "interrupted"
     return Solution(_ranked(search), search.bound_s, search.proof)
 
 
@@ -219,12 +209,15 @@ def _look_at(search: _Search, settings: Iterable[int], limit_s: float) -> None:
     side = replace(search, gap=ROUGH, progress=silent, beyond=1 - ROUGH, heap=[], found={}, best_s=limit_s / (1 - ROUGH))
     for index in settings:
         side.wait(search.work[index].bound_s, index)
-    _run(side)
+    _run(side, ELSEWHERE)
     search.found |= side.found
 
 
-def _run(search: _Search) -> None:
-    while search.heap:
+def _run(search: _Search, most: int | None = None) -> None:
+    """Until nothing is left that is worth it, or ``most`` boxes were examined."""
+    for _ in count() if most is None else range(most):
+        if not search.heap:
+            return
         bound_s, _, setting, box = search.heap[0]
         if max(bound_s, search.floor_s) >= search.cutoff_s:
             return
@@ -247,10 +240,10 @@ def _make_root(search: _Search, index: int, bound_s: float) -> Box | None:
     are those of the quickest ones: the others wait their turn.
     """
     root = search.roots.get(index)
-    quick = root is None and bound_s > 0 and not np.isfinite(search.best_s)
+    quick = root is None and bound_s > 0 and not np.isfinite(search.best_s) and len(search.roots) < TRIED
     reach_s = FIRST * bound_s if quick else search.beyond * search.best_s
     if root is None or root.reach_s < reach_s * (1 - 1e-9):
-        root = _price_root(search, index, reach_s)
+        root = make_root(search.problem, search.problem.settings[index], search.work[index], reach_s)
         search.roots[index] = root
         if root.left_s < search.cutoff_s:
             search.wait(max(bound_s, root.left_s), index)
@@ -259,19 +252,6 @@ def _make_root(search: _Search, index: int, bound_s: float) -> Box | None:
     if not len(root.columns):
         return None
     return Box(index, bound_s, root.columns, Floors(-1.0, -1.0), np.zeros(len(root.chain.devices)))
-
-
-def _price_root(search: _Search, index: int, reach_s: float) -> Root:
-    setting = search.problem.settings[index]
-    problem = search.problem.under(setting)
-    stack = stack_of(problem, setting)
-    chain = make_chain(problem, setting, stack)
-    columns, left_s = columns_below(problem, setting, chain, stack, search.work[index], reach_s)
-    most = [costs.max(initial=0.0) for costs in (columns.time_s, columns.sync_s, columns.cost_s - columns.time_s)]
-    slowest_s, longest_s, surcharge_s = map(float, most)
-    slowest_s += chain.neighbours.most_s if chain.neighbours else 0.0
-    ceiling_s = 2 * ((chain.limit + chain.microbatches - 1) * slowest_s + chain.limit * surcharge_s + longest_s)
-    return Root(chain, columns, max(ceiling_s, 1e-300), reach_s, left_s)
 
 
 def _examine(search: _Search, box: Box) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.units import format_bytes, format_seconds
 from autopart.profiled.plan import ProfilePlan, RankLoad
-from autopart.report.text import bar, ranges, table
+from autopart.report.table import bar, table
+from autopart.report.text import ranges
 from cost_models.memory import usable_bytes
 
 ENDED = {

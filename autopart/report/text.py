@@ -11,6 +11,7 @@ from autopart.plans import Baseline, Cost, Draw, Estimate, Plan, Stage
 from autopart.report.table import Paint, bar, plain, table, wrap
 
 WAITING = 0.5  # a rank that works less of the step than this does not bound it
+STOPPED = {"time limit": "by its time limit", "interrupted": "by Ctrl-C", "rounds": "after its rounds over what neighbours pay"}
 
 
 def format_plan(plan: Plan, cluster: Cluster, paint: Paint = plain) -> str:
@@ -154,6 +155,8 @@ def _estimate(plan: Plan, cluster: Cluster) -> str:
         bound = format_seconds(estimate.lower_bound_s)
         formula += f"; by it no plan is below {bound}"
         formula += "" if estimate.cost else f": gap {estimate.gap:.1%}, proven under the cost model"
+        if estimate.proof and estimate.proof.ended in STOPPED:
+            formula += f"; the search was stopped {STOPPED[estimate.proof.ended]}"
     lines += [formula, _cost(estimate.cost) if estimate.cost else "", bound_text(plan, cluster), _breakdown(estimate)]
     return "\n".join(wrap(line) for line in lines if line)
 

@@ -47,6 +47,7 @@ class Cell:
     target_s: float | None
     mixed: bool = False
     unlike: float = 0.0
+    batch: int | None = None  # samples; None: as many as suit model and cluster
 
     @property
     def name(self) -> str:
@@ -55,7 +56,7 @@ class Cell:
 
     @property
     def batch_size(self) -> int:
-        return {12: 256, 32: 512}.get(self.layers, 2048 if self.devices >= 4096 else 1024)
+        return self.batch or {12: 256, 32: 512}.get(self.layers, 2048 if self.devices >= 4096 else 1024)
 
     def problem(self) -> Problem:
         groups = tuple(replace(each, devices=self.devices // self.types) for each in TYPES[self.types])

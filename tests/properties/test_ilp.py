@@ -5,17 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-from autopart.planner import classes, columns, ilp, oracle, search
+from autopart.planner import classes, columns, ilp, oracle, search, work
 from autopart.planner.classes import Neighbours
 from autopart.planner.columns import FOREVER, find_runs, make_chain, make_columns
 from autopart.planner.ilp import solve
 from autopart.planner.order import Ordered
-from autopart.planner.problem import Candidate, Problem, Solution, extras_s
+from autopart.planner.problem import Candidate, Ints, Problem, Solution, extras_s
 from autopart.planner.search import Floors
+from autopart.planner.work import work_of
 from tests.problems import random_problem
 
 INSTANCES = 1100
@@ -229,6 +231,46 @@ def test_pairs_that_pay_too_much_are_noticed(cases: list[Case], monkeypatch: pyt
     assert noticed(cases)
 
 
+def anywhere(deadlines: Callable[..., Ints]) -> Callable[..., Ints]:
+    """A stage that fits at the last position fits at every one."""
+    return lambda *args: np.where(deadlines(*args) > 0, FOREVER, 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "broken"),
+    [
+        (columns, "_deadlines", anywhere(columns._deadlines)),
+        (ilp, "levels", lambda *_: (0, True)),
+        (work, "SLACK", -0.3),
+    ],
+    ids=["order", "levels", "work"],
+)
+def test_a_broken_search_is_noticed(
+    module: ModuleType, name: str, broken: object, cases: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Positions forgotten; maxima left out of the integer program; more work than there is."""
+    monkeypatch.setattr(module, name, broken)
+    assert any(disagrees(case.best, solve(case.problem, gap=EXACT)) for case in cases[:100])
+
+
+def test_work_bounds_every_pipeline_and_its_columns(cases: list[Case]) -> None:
+    """Never above the best pipeline of a setting, nor above any pipeline found that has the column; and not always far below."""
+    close = 0
+    for problem, _, solution in feasible(cases):
+        for candidate in solution.candidates:
+            setting = problem.settings[candidate.setting]
+            found = work_of(problem, setting)
+            assert found.bound_s <= candidate.step_s * (1 + 1e-9)
+            close += found.bound_s > 0.7 * candidate.step_s
+            for choice in candidate.choices:
+                option, inside_s = setting.options[choice.option], found.work_s[choice.start : choice.stop].sum()
+                time_s = oracle.stage_time_s(option, choice.start, choice.stop, problem.blocks)
+                sync_s = oracle.stage_sync_s(option, choice.start, choice.stop)
+                taken, *stage = (np.array(x) for x in (found.taken[choice.option], inside_s, time_s, sync_s))
+                assert found.by_column(taken, *stage) <= candidate.step_s * (1 + 1e-9)
+    assert close > len(cases) // 10
+
+
 def by_ilp_alone(problem: Problem) -> float:
     """The optimum by the integer program over all columns, without the search, its bounds or its dynamic program."""
     return min((_leaf_value(problem, index) for index in range(len(problem.settings))), default=np.inf)
@@ -237,16 +279,18 @@ def by_ilp_alone(problem: Problem) -> float:
 def _leaf_value(problem: Problem, index: int) -> float:
     setting = problem.settings[index]
     chain = make_chain(problem, setting)
-    every = make_columns(problem, setting, chain)
-    if not len(every):
+    alphabet = make_columns(problem, setting, chain)
+    if not len(alphabet):
         return float("inf")
-    leaf = ilp.solve_leaf(chain, every, Floors(0.0, 0.0), cutoff_s=np.inf, unit_s=1e-8, slack_s=0.0, effort_s=100.0, time_s=60.0)
+    leaf = ilp.solve_leaf(
+        chain, alphabet, Floors(0.0, 0.0), cutoff_s=np.inf, unit_s=1e-8, slack_s=0.0, effort_s=100.0, time_s=60.0
+    )
     if leaf.stages is None:
         return float("inf")
     assert leaf.optimal
     assert leaf.exact
-    times = [every.time_s[c] for _, _, c in leaf.stages]
-    return float(sum(times) + (setting.microbatches - 1) * max(times) + max(every.sync_s[c] for _, _, c in leaf.stages))
+    times = [alphabet.time_s[c] for _, _, c in leaf.stages]
+    return float(sum(times) + (setting.microbatches - 1) * max(times) + max(alphabet.sync_s[c] for _, _, c in leaf.stages))
 
 
 def ilp_disagrees(case: Case) -> bool:

@@ -14,7 +14,20 @@ import pytest
 
 from autopart.errors import PlanError
 from autopart.planfile import dump_plan, load_plan, parse_plan, save_plan, to_json
-from autopart.plans import Baseline, ClusterRef, Cost, Draw, Estimate, FrontPoint, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import (
+    Baseline,
+    ClusterRef,
+    Cost,
+    Draw,
+    Estimate,
+    FrontPoint,
+    ModelRef,
+    Plan,
+    Proof,
+    Schedule,
+    Settings,
+    Stage,
+)
 
 PLAN = Plan(
     model=ModelRef("model.py", "model", "abc", 3, 1234),
@@ -87,6 +100,13 @@ def test_a_bound_that_nobody_proved_is_null() -> None:
     again = parse_plan(dump_plan(replace(PLAN, estimate=estimate)), "plan.json")
     assert again.estimate is not None
     assert math.isnan(again.estimate.lower_bound_s)
+
+
+def test_how_the_search_ended_is_kept() -> None:
+    assert PLAN.estimate is not None
+    assert "proof" not in to_json(PLAN)["estimate"]
+    searched = replace(PLAN, estimate=replace(PLAN.estimate, proof=Proof("time limit", "every cut of 2 blocks")))
+    assert parse_plan(dump_plan(searched), "plan.json") == searched
 
 
 def test_a_person_writes_little() -> None:
