@@ -129,6 +129,7 @@ def _plan(profile: Profile, cluster: Cluster, problem: Problem, solution: Soluti
 def dump_plan(plan: ProfilePlan) -> str:
     """The text of the plan's file. Byte-identical for equal plans."""
     raw: dict[str, Any] = {"format": FORMAT, "kind": KIND_NAME, **asdict(plan)}
+    del raw["cluster"]["nodes"]
     for key, kept in (("microbatches", plan.objective == "step"), ("start_s", bool(plan.start_s))):
         if not kept:
             del raw[key]

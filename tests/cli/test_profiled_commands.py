@@ -216,7 +216,8 @@ def test_the_answer_no(case: str, here: Path, capsys: pytest.CaptureFixture[str]
 def test_what_models_and_profiles_do_not_share(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = ("plan", "model.py", "--devices", "cluster.yaml")
     assert_refused(run(capsys, *model), "model.py", "--batch-size")
-    assert_refused(run(capsys, *model, "--batch-size", "4", "--objective", "latency"), "not for latency yet")
+    assert_refused(run(capsys, *model, "--batch-size", "4", "--objective", "latency"), "not planned for latency")
+    assert_refused(run(capsys, *PLAN, "--stages", "2"), "--stages is for models")
     assert_refused(run(capsys, *model, "--batch-size", "4", "--no-contiguous"), "for profiled graphs")
     run(capsys, *PLAN)
     assert_refused(run(capsys, "show", "plan.json", "--format", "svg"), "no svg", "--format text")
