@@ -44,7 +44,7 @@ CLUSTERS = {
 
 
 @pytest.mark.parametrize("model", ["mlp", "llama", "unet", "resnet"])
-@pytest.mark.parametrize(("cluster", "batch_size"), zip(CLUSTERS, cycle((6, 24)), strict=False))
+@pytest.mark.parametrize(("cluster", "batch_size"), list(zip(CLUSTERS, cycle((6, 24)), strict=False)))
 def test_no_baseline_beats_the_plan_and_its_price_is_its_estimate(cluster: str, batch_size: int, model: str) -> None:
     traced, machines = front(model), parse_cluster(CLUSTERS[cluster], "cluster.yaml")
     plan = decide(traced, machines, batch_size, SETTINGS, Limits(time_limit_s=20))
