@@ -40,10 +40,11 @@ from autopart.frontend.trace import Traced, trace
 from autopart.ir.digest import digest
 from autopart.package import write_package
 from autopart.planner.best import best_plan
+from autopart.planner.choose import follows
 from autopart.planner.meshes import Index, make_index
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.strategies import Pins
-from autopart.plans import ModelRef, Plan, Settings
+from autopart.plans import ModelRef, Plan, Search, Settings, problem_digest
 from autopart.pricing.table import BlockTable
 from autopart.program.check import check_cluster, check_plan
 from autopart.program.lower import lower
@@ -129,10 +130,10 @@ def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, 
         step, bound = format_seconds(incumbent_s), format_seconds(bound_s)
         say(f"solving: best step {step}, no plan below {bound}, {elapsed_s:.0f} s")
 
-    say("pricing")
+    say("pricing the ways to run a stage")
     index = make_index(front.blocks, cluster, batch_size, settings, model_ref(front))
     schedule = limits.schedule or "1f1b"
-    plan = best_plan(index, limits.pins, schedule, gap=limits.gap, time_limit_s=limits.time_limit_s, progress=progress)
+    plan = best_plan(index, limits.pins, schedule, gap=limits.gap, time_limit_s=limits.time_limit_s, progress=progress, say=say)
     say("")
     return plan
 
@@ -172,7 +173,7 @@ def localized(plan: Plan, front: Front, cluster: Cluster) -> Local:
 
 
 def price_plan(plan: Plan, say: Say) -> Plan:
-    """``autopart price``: a plan that somebody wrote or changed, with its estimate. A bound that was proven for it is kept."""
+    """``autopart price``: a plan that somebody wrote or changed, with its estimate."""
     return priced(plan, index_of(build(plan, say=say)))
 
 
@@ -196,8 +197,25 @@ def priced(plan: Plan, index: Index) -> Plan:
     filled = replace(plan, model=index.model, cluster=cluster, stages=stages, unused_ranks=unused)
     scored = score(filled, index)
     check_memory(scored)
-    bound = plan.estimate.lower_bound_s if plan.estimate else float("nan")
-    return replace(filled, estimate=estimate(scored, index, bound))
+    return replace(filled, estimate=estimate(scored, index, bound_of(filled, index)))
+
+
+def bound_of(plan: Plan, index: Index) -> float:
+    """The bound that was proven when the plan was made, if it speaks of this plan too; else NaN.
+
+    It does of every plan of the same problem that keeps what was pinned, whoever wrote it.
+    """
+    if plan.search is None or plan.search.problem != problem_digest(plan):
+        return float("nan")
+    pins = pins_of(plan.search)
+    wished = replace(index, layouts=pins.layouts)
+    kept = follows(plan, pins, index.cluster) and (not pins.layouts or all(map(wished.planned_mesh, plan.stages)))
+    return plan.search.lower_bound_s if kept else float("nan")
+
+
+def pins_of(search: Search) -> Pins:
+    """What was fixed, as a plan records it."""
+    return Pins(**search.pins)
 
 
 def compile_files(plan: Plan, folder: Path, say: Say = silent) -> Built:

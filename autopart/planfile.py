@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from autopart.errors import PlanError
-from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Settings, Stage
+from autopart.plans import Baseline, ClusterRef, Estimate, ModelRef, Plan, Schedule, Search, Settings, Stage
 
 FORMAT = 1
 LARGEST_FILE_BYTES = 64 * 2**20
@@ -98,6 +98,10 @@ def to_json(plan: Plan) -> dict[str, Any]:
     if plan.estimate:
         raw["estimate"]["peak_bytes"] = {str(rank): nbytes for rank, nbytes in sorted(plan.estimate.peak_bytes.items())}
         raw["estimate"] = {key: _finite(value) for key, value in raw["estimate"].items()}
+    if plan.search:
+        raw["search"] = {key: _finite(value) for key, value in raw["search"].items()}
+    else:
+        del raw["search"]
     raw["baselines"] = [
         {"name": b.name, "infeasible": b.infeasible} if b.step_time_s is None else {"name": b.name, "step_time_s": b.step_time_s}
         for b in plan.baselines
@@ -132,7 +136,13 @@ def from_json(raw: Mapping[str, Any]) -> Plan:
         unused_ranks=tuple(raw.get("unused_ranks", ())),
         estimate=_estimate(raw["estimate"]) if raw.get("estimate") else None,
         baselines=tuple(Baseline(b["name"], b.get("step_time_s"), b.get("infeasible", "")) for b in raw.get("baselines", ())),
+        search=_search(raw["search"]) if raw.get("search") else None,
     )
+
+
+def _search(raw: Mapping[str, Any]) -> Search:
+    bound = raw["lower_bound_s"]
+    return Search(raw["problem"], raw["pins"], raw["step_time_s"], math.nan if bound is None else bound)
 
 
 def _uneven(shares: Sequence[int], tensor: int) -> tuple[int, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad")
 PRECISIONS = ("float32", "float64", "bfloat16")
@@ -114,6 +117,20 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """What the planner was asked, and what came of it, before anybody edited the plan.
+
+    ``lower_bound_s`` bounds the formula of every plan of the problem with this digest that has these ``pins`` (by name: stages,
+    data, microbatches, tensor, zero, layouts); ``step_time_s`` is the simulated step of the plan that was chosen.
+    """
+
+    problem: str
+    pins: Mapping[str, Any]
+    step_time_s: float
+    lower_bound_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     model: ModelRef
     cluster: ClusterRef
@@ -124,7 +141,16 @@ class Plan:
     unused_ranks: tuple[int, ...] = ()
     estimate: Estimate | None = None
     baselines: tuple[Baseline, ...] = ()
+    search: Search | None = None
 
     @property
     def microbatch_size(self) -> int:
         return self.batch_size // self.schedule.microbatches
+
+
+def problem_digest(plan: Plan) -> str:
+    """Of what a plan is for: model, cluster, batch size, settings, schedule. Plans of equal problems can be compared, and bounds
+    carried over. ``plan`` has the digests of its model and cluster.
+    """
+    problem = [plan.model.digest, plan.cluster.digest, plan.batch_size, asdict(plan.settings), plan.schedule.name]
+    return hashlib.sha256(json.dumps(problem).encode()).hexdigest()[:16]

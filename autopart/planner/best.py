@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from autopart.planner.choose import choose
+from autopart.planner.baselines import baselines
+from autopart.planner.choose import Ranking, chosen, rank
 from autopart.planner.ilp import solve
 from autopart.planner.infeasible import explain
 from autopart.planner.meshes import Index
@@ -26,18 +27,38 @@ def best_plan(
     gap: float = 0.01,
     time_limit_s: float = 60.0,
     progress: Progress | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """The plan with its estimate and baselines; raises Infeasible with the reason and what would help."""
     pins = pins or Pins()
+    found = search(index, pins, schedule, gap=gap, time_limit_s=time_limit_s, progress=progress, say=say)
+    plan = chosen(found, index, pins)
+    if plan is None:
+        say("looking for what would help")
+        raise explain(
+            replace(index, layouts=pins.layouts), pins, schedule, lambda changed: solve(changed, gap=1.0, time_limit_s=10.0)
+        )
+    return plan
+
+
+def search(
+    index: Index,
+    pins: Pins,
+    schedule: str = "1f1b",
+    *,
+    gap: float = 0.01,
+    time_limit_s: float = 60.0,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Ranking:
+    """The best plans that have what is pinned, simulated, beside the baselines; InputError where the pins are impossible."""
     index = replace(index, layouts=pins.layouts)
     check_pins(index, pins)
 
     def run(problem: Problem) -> Solution:
         return solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
 
-    problem = price(index, propose(index, pins, schedule), pins.stages)
+    problem = price(index, propose(index, pins, schedule), pins)
     solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
-    plan = choose(problem, solution, index, pins, run)
-    if plan is None:
-        raise explain(index, pins, schedule, lambda changed: solve(changed, gap=1.0, time_limit_s=10.0))
-    return plan
+    say("simulating the best plans and the baselines")
+    return rank(problem, solution, index, pins, run, baselines(index, schedule))

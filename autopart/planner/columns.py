@@ -66,7 +66,9 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """What all columns of a setting share. ``usage[o, g]`` devices; ``limit`` the most stages that a pipeline can have."""
+    """What all columns of a setting share. ``usage[o, g]`` devices; ``limit`` the most stages that a pipeline can have;
+    ``least`` devices of each group that it must take.
+    """
 
     blocks: int
     devices: Ints
@@ -75,6 +77,7 @@ class Chain:
     limit: int
     usage: Ints
     shapes: Shapes
+    least: Ints
 
 
 def find_runs(problem: Problem, setting: Setting) -> tuple[tuple[int, int], ...]:
@@ -138,7 +141,8 @@ def make_chain(problem: Problem, setting: Setting) -> Chain:
     limit = min(problem.blocks, sum(problem.devices), problem.stages or problem.blocks)
     usage = np.array([o.usage for o in setting.options], dtype=np.int64).reshape(len(setting.options), len(problem.devices))
     devices = np.array(problem.devices, dtype=np.int64)
-    return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, usage, shapes)
+    least = np.array(problem.least or [0] * len(devices), dtype=np.int64)
+    return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, usage, shapes, least)
 
 
 def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:

@@ -24,8 +24,9 @@ def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float
     starts = [choice.start for choice in choices] + [problem.blocks]
     if ends != starts or any(c.start >= c.stop for c in choices) or problem.stages not in (None, len(choices)):
         return None
+    least = problem.least or (0,) * len(problem.devices)
     for group, devices in enumerate(problem.devices):
-        if sum(chosen.options[c.option].usage[group] for c in choices) > devices:
+        if not least[group] <= sum(chosen.options[c.option].usage[group] for c in choices) <= devices:
             return None
     for behind, c in enumerate(reversed(choices)):
         if not fits(chosen.options[c.option], c.start, c.stop, behind + 1, chosen, problem.ties):
@@ -72,6 +73,13 @@ def fits(option: Option, start: int, stop: int, position: int, setting: Setting,
     return True
 
 
+def _enough(problem: Problem, left: tuple[int, ...]) -> bool:
+    """Whether so many devices as there must be are taken."""
+    return not problem.least or all(
+        devices - rest >= least for devices, rest, least in zip(problem.devices, left, problem.least, strict=True)
+    )
+
+
 def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
     """Depth first from the end of the chain, one stage at a time."""
     setting = problem.settings[index]
@@ -92,7 +100,7 @@ def _best_of_setting(problem: Problem, index: int) -> Candidate | None:
             return
         stop = tail[0].start if tail else problem.blocks
         if stop == 0:
-            if problem.stages in (None, len(tail)):
+            if problem.stages in (None, len(tail)) and _enough(problem, left):
                 incumbent[:] = [Candidate(index, tail, step)]
             return
         for start in range(stop):

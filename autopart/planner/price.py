@@ -38,15 +38,17 @@ from cost_models.collective import Topology
 from cost_models.memory import PRECISIONS, usable_bytes
 
 
-def price(index: Index, sketches: Iterable[SettingSketch], stages: int | None = None) -> Problem:
-    """The problem of choosing among these options."""
+def price(index: Index, sketches: Iterable[SettingSketch], pins: Pins | None = None) -> Problem:
+    """The problem of choosing among these options, with as many stages and devices as the pins say."""
+    pins = pins or Pins()
     settings = tuple(sketches)
     return Problem(
         kinds=_kinds(index, settings),
         devices=tuple(group.devices for group in index.cluster.groups),
         settings=tuple(_setting(index, sketch) for sketch in settings),
         ties=price_ties(index.table),
-        stages=stages,
+        stages=pins.stages,
+        least=pins.least,
     )
 
 

@@ -136,6 +136,7 @@ class Problem:
     settings: tuple[Setting, ...]
     ties: tuple[Tie, ...] = ()
     stages: int | None = None  # pinned number of stages
+    least: tuple[int, ...] = ()  # devices of each group that a pipeline takes at least; empty: none
 
     @property
     def blocks(self) -> int:
