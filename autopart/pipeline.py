@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,6 +33,7 @@ from autopart.cluster.units import format_bytes, format_seconds
 from autopart.codegen.emit import Notes, emit
 from autopart.debug import after, dump
 from autopart.errors import Infeasible, PlanError
+from autopart.explain.explain import Explanation, explain
 from autopart.frontend.custom_ops import custom_ops
 from autopart.frontend.discover import discover
 from autopart.frontend.gate import check_trace
@@ -175,6 +177,18 @@ def localized(plan: Plan, front: Front, cluster: Cluster) -> Local:
 def price_plan(plan: Plan, say: Say) -> Plan:
     """``autopart price``: a plan that somebody wrote or changed, with its estimate."""
     return priced(plan, index_of(build(plan, say=say)))
+
+
+def explain_plan(plan: Plan, *, say: Say, **questions: Any) -> tuple[Plan, Explanation, Cluster]:
+    """``autopart explain``: the plan priced, answers to ``explain.explain``'s questions, the cluster."""
+    built = build(plan, say=say)
+    index = index_of(built)
+    plan = priced(plan, index)
+    asked = score(plan, index)
+    pins = pins_of(plan.search) if plan.search and bound_of(plan, index) == plan.search.lower_bound_s else Pins()
+    found = explain(asked, index, pins, say=say, **questions)
+    say("")
+    return plan, found, index.cluster
 
 
 def index_of(built: Built) -> Index:

@@ -72,9 +72,9 @@ def fix(net: Network, pins: Mapping[str, str], of: frozenset[str] | None) -> Non
         names = [name for name in matches if spoken is None or name in spoken]
         found = {matches[name] for name in names}
         for pattern in found:
-            allowed = np.array([said(option, pins[pattern], net.prices.axis) for option in _texts(net, key)])
+            allowed = np.array([said(option, pins[pattern], net.prices.axis) for option in texts_of(net, key)])
             if not allowed.any():
-                _refuse(names[0], pattern, pins[pattern], _texts(net, key))
+                _refuse(names[0], pattern, pins[pattern], texts_of(net, key))
             add(net, (variable,), np.where(allowed, 0.0, INFINITE))
     every = [name for names in net.members.values() for name in names]
     for pattern in pins:
@@ -130,7 +130,8 @@ def way_text(way: Way, axis: Axis) -> str:
     return f"{inputs} -> {outputs}".strip()
 
 
-def _texts(net: Network, key: OpKey | str) -> list[str]:
+def texts_of(net: Network, key: OpKey | str) -> list[str]:
+    """What a variable's values are called."""
     axis = net.prices.axis
     if isinstance(key, str):
         return [place_text(place, axis) for place in net.held[key]]
@@ -142,7 +143,7 @@ def text_of(net: Network, values: Sequence[int]) -> Mapping[str, str]:
     every: dict[str, str] = {}
     groups: list[tuple[list[str], str]] = []
     for key, variable in net.variables.items():
-        names, text = net.members[key], _texts(net, key)[values[variable]]
+        names, text = net.members[key], texts_of(net, key)[values[variable]]
         every.update(dict.fromkeys(names, text))
         if not replicated_text(text):
             groups.append((names, text))
