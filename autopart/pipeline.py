@@ -17,7 +17,7 @@ emit        Program                        -> Python source
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -155,8 +155,12 @@ def build(plan: Plan, *, empty: bool = True, say: Say = silent) -> Built:
 
 def build_from(plan: Plan, loaded: Loaded, say: Say = silent) -> Built:
     """As ``build``, for a model that is loaded already."""
+    return build_on(plan, front_end(loaded, plan.settings, say), say)
+
+
+def build_on(plan: Plan, front: Front, say: Say = silent) -> Built:
+    """As ``build``, for a model that is understood already."""
     cluster = load_cluster(plan.cluster.path)
-    front = front_end(loaded, plan.settings, say)
     check_model(plan, model_ref(front))
     check_cluster(plan, cluster)
     check_plan(plan, front.blocks, cluster)
@@ -181,14 +185,35 @@ def price_plan(plan: Plan, say: Say) -> Plan:
 
 def explain_plan(plan: Plan, *, say: Say, **questions: Any) -> tuple[Plan, Explanation, Cluster]:
     """``autopart explain``: the plan priced, answers to ``explain.explain``'s questions, the cluster."""
-    built = build(plan, say=say)
-    index = index_of(built)
+    index = index_of(build(plan, say=say))
     plan = priced(plan, index)
-    asked = score(plan, index)
-    pins = pins_of(plan.search) if plan.search and bound_of(plan, index) == plan.search.lower_bound_s else Pins()
-    found = explain(asked, index, pins, say=say, **questions)
+    pins = pins_of(plan.search) if plan.search else Pins()
+    pins = pins if follows(plan, pins, index.cluster) else Pins()
+    found = explain(score(plan, index), index, pins, say=say, **questions)
     say("")
     return plan, found, index.cluster
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A plan as it would run, and what priced it."""
+
+    score: Score
+    index: Index
+
+
+def score_plans(plans: Sequence[Plan], say: Say) -> list[Compared]:
+    """``autopart diff``: plans simulated; a model that they share is traced once."""
+    fronts: dict[object, Front] = {}
+    found = []
+    for plan in plans:
+        key = (plan.model.path, plan.model.factory, plan.settings)
+        built = build_on(plan, fronts[key], say) if key in fronts else build(plan, say=say)
+        fronts[key] = built.front
+        index = index_of(built)
+        found.append(Compared(score(priced(plan, index), index), index))
+    say("")
+    return found
 
 
 def index_of(built: Built) -> Index:
@@ -209,6 +234,8 @@ def priced(plan: Plan, index: Index) -> Plan:
     cluster = replace(plan.cluster, digest=index.cluster.digest)
     stages = tuple(replace(stage, data=len(stage.shares)) for stage in plan.stages)
     filled = replace(plan, model=index.model, cluster=cluster, stages=stages, unused_ranks=unused)
+    if plan.search and plan.search.problem != problem_digest(filled):
+        filled = replace(filled, search=None)  # it is of another problem
     scored = score(filled, index)
     check_memory(scored)
     return replace(filled, estimate=estimate(scored, index, bound_of(filled, index)))
@@ -217,9 +244,9 @@ def priced(plan: Plan, index: Index) -> Plan:
 def bound_of(plan: Plan, index: Index) -> float:
     """The bound that was proven when the plan was made, if it speaks of this plan too; else NaN.
 
-    It does of every plan of the same problem that keeps what was pinned, whoever wrote it.
+    It does of every plan of the problem that keeps what was pinned, whoever wrote it.
     """
-    if plan.search is None or plan.search.problem != problem_digest(plan):
+    if plan.search is None:
         return float("nan")
     pins = pins_of(plan.search)
     wished = replace(index, layouts=pins.layouts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad")
 PRECISIONS = ("float32", "float64", "bfloat16")
 ZERO_LEVELS = (0, 1, 2, 3)  # 1: replicas share optimizer state out among themselves, 2: gradients too, 3: parameters too
+PLACE = r"(R|P|-|S\(\d+(/\d+)?(:\d+)?\))"
+LAYOUT = re.compile(rf"{PLACE}( {PLACE}| ->)*")
+"""A layout as text: how an op reads and makes its values, or how one value lies."""
 
 
 def divisors(batch_size: int) -> tuple[int, ...]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import NoReturn, TypeAlias
 
-PLACE = r"(R|P|-|S\(\d+(/\d+)?(:\d+)?\))"
+from autopart.plans import LAYOUT
+
 Command = Callable[[argparse.Namespace], None]
 Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - argparse has no public name
 
@@ -75,7 +76,7 @@ seconds = positive_number
 def layout(text: str) -> tuple[str, str]:
     """A glob and what is wished for what it matches."""
     glob, _, wish = text.rpartition("=")
-    if not glob or not re.fullmatch(rf"{PLACE}( {PLACE}| ->)*", wish):
+    if not glob or not LAYOUT.fullmatch(wish):
         raise argparse.ArgumentTypeError(f"{text!r} is not a name and a layout, such as '*.fc1.weight=S(0)'")
     return glob, wish
 

@@ -12,7 +12,8 @@ from autopart.cli.output import about, progress, users_code
 def explain_command(arguments: argparse.Namespace) -> None:
     say = progress(arguments)
     from autopart import pipeline
-    from autopart.explain.text import explanation_json, format_explanation
+    from autopart.explain.sentences import json_values
+    from autopart.explain.text import format_explanation
     from autopart.planfile import load_plan
 
     with about(arguments.plan), users_code():
@@ -26,9 +27,28 @@ def explain_command(arguments: argparse.Namespace) -> None:
             say=say,
         )
     if arguments.json:
-        print(json.dumps(explanation_json(found), indent=2))
+        print(json.dumps(json_values(found), indent=2))
     else:
         print(format_explanation(found, plan, cluster), end="")
+
+
+def diff_command(arguments: argparse.Namespace) -> None:
+    say = progress(arguments)
+    from autopart import pipeline
+    from autopart.explain.diff import difference
+    from autopart.explain.diff_text import format_difference
+    from autopart.explain.sentences import json_values
+    from autopart.planfile import load_plan
+
+    paths = (arguments.before, arguments.after)
+    with users_code():
+        first, second = pipeline.score_plans([load_plan(path) for path in paths], say)
+    clusters = (first.index.cluster, second.index.cluster)
+    found = difference(paths, first.score, second.score, clusters)
+    if arguments.json:
+        print(json.dumps(json_values(found), indent=2))
+    else:
+        print(format_difference(found, (first.score.plan, second.score.plan), clusters), end="")
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -68,3 +88,15 @@ def add_parsers(commands: Subparsers) -> None:
     explain.add_argument("--json", action="store_true", help="print the answers as JSON")
     quiet(explain)
     explain.set_defaults(command=explain_command)
+
+    diff = commands.add_parser(
+        "diff",
+        help="two plans side by side",
+        description="What moved between two plans, and what it changes in time, memory and bytes. Both are priced anew.",
+        examples="autopart diff plan.json edited.json",
+    )
+    diff.add_argument("before", metavar="a.json")
+    diff.add_argument("after", metavar="b.json")
+    diff.add_argument("--json", action="store_true", help="print the difference as JSON")
+    quiet(diff)
+    diff.set_defaults(command=diff_command)

@@ -31,7 +31,7 @@ class WhatIf:
 class Explanation:
     """A plan's answers; sections that were not asked for are None or empty.
 
-    ``next_best`` is the best of the plans that another search found and that is not this one, ``lower_bound_s`` that search's bound.
+    ``next_best`` is the best plan beside this one that another search found, ``lower_bound_s`` that search's bound.
     """
 
     step_time_s: float

@@ -1,7 +1,8 @@
 """Why not so? Plans that a user has in mind, each the best of its kind, or one of the baselines.
 
-dp pp tp fsdp                 data parallel alone, one device a stage, one replica of several columns, ZeRO 3 over replicas
-ddp, fastest                  plain data parallelism (even shares, all devices), the fastest device alone; any baseline's name
+dp pp tp                      data parallelism alone, one device a stage, one replica of several columns
+ddp fsdp fastest              even shares over all devices, the same with all state sharded, the fastest device alone;
+                              or any other baseline by its name
 rank 7                        a plan that uses one device more of the kind of rank 7; `every rank`: all devices
 stages=3,tensor=2             pins: stages, data, tensor, zero, microbatches, schedule
 '*.fc1.weight=R'              a layout, as under `layouts` in a plan
@@ -21,13 +22,17 @@ from autopart.errors import InputError
 from autopart.explain.question import Other, Question, best_under, other
 from autopart.planner.baselines import baselines
 from autopart.planner.strategies import Pins, tensor_degrees
+from autopart.plans import LAYOUT
 
 PINS: Mapping[str, Pins] = {
     "dp": Pins(stages=1, tensor=1),
     "pp": Pins(data=1, tensor=1),
-    "fsdp": Pins(stages=1, tensor=1, zero=3),
 }
-BASELINES: Mapping[str, str] = {"ddp": "data parallel, even", "fastest": "fastest device alone"}
+BASELINES: Mapping[str, str] = {
+    "ddp": "data parallel, even",
+    "fsdp": "fully sharded data parallel",
+    "fastest": "fastest device alone",
+}
 ALL = ("dp", "ddp", "pp", "tp", "fsdp", "fastest")
 KEYS = ("stages", "data", "tensor", "zero", "microbatches")
 SCHEDULES = ("1f1b", "gpipe")
@@ -87,7 +92,7 @@ def _pinned(question: Question, wish: str) -> Other:
             schedule = value
         elif key in KEYS and re.fullmatch(r"\d{1,9}", value):
             pins = Pins(**{**asdict(pins), key: int(value)})
-        elif re.fullmatch(r"(R|P|-|>|S\(|\)|[\d/:]|\s)+", value) and key not in (*KEYS, "schedule"):
+        elif LAYOUT.fullmatch(value) and key not in (*KEYS, "schedule"):
             pins = replace(pins, layouts={key: value, **pins.layouts})
         else:
             raise _unknown(part)
@@ -97,6 +102,8 @@ def _pinned(question: Question, wish: str) -> Other:
 def _baseline(question: Question, wish: str) -> Other:
     name = BASELINES.get(wish, wish)
     found = {row.name: row for row in baselines(question.index, question.plan.schedule.name)}
+    if name not in found and wish in BASELINES:
+        return Other(wish, infeasible="there is one device")
     if name not in found:
         raise _unknown(wish, tuple(found))
     return other(wish, found[name].best, found[name].reason)

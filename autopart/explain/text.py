@@ -1,12 +1,8 @@
-"""An explanation in sentences with numbers, within 100 columns; and as JSON values."""
+"""An explanation in sentences with numbers, within 100 columns."""
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
 
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.units import format_bytes, format_flops, format_seconds
@@ -15,15 +11,12 @@ from autopart.explain.explain import Explanation, WhatIf
 from autopart.explain.ops import OpFacts
 from autopart.explain.question import Other, same
 from autopart.explain.remedies import LeftOut
-from autopart.planfile import to_json
+from autopart.explain.sentences import ALIKE, change, counted, more, plan_text, stage_text, wrapped
 from autopart.plans import Plan
-from autopart.report.text import block_names, device_names, mesh_text, ranges, table
+from autopart.report.text import device_names, ranges, table
 
-WIDTH = 100
-ALIKE = 0.0005  # of a step: differences below are none
 FULL = 0.9  # of what a device has to use
-HARD = "\N{NO-BREAK SPACE}"  # between a number and its unit
-MOST_STAGES = 6  # that a sentence tells one by one
+SLOW = 1.05  # times the seconds of the fastest device
 
 
 def format_explanation(found: Explanation, plan: Plan, cluster: Cluster) -> str:
@@ -45,32 +38,21 @@ def format_explanation(found: Explanation, plan: Plan, cluster: Cluster) -> str:
         sections.append(("Layouts and costs", _ops(found.ops)))
     pins = "".join(f", {name}={value}" for name, value in found.pins.items())
     head = f"{plan.model.path or 'a model'} over {plan.cluster.path}: a step of {format_seconds(found.step_time_s)}{pins}"
-    return "\n\n".join([head, *("\n".join([title, *map(_wrapped, lines)]) for title, lines in sections)]) + "\n"
-
-
-def _wrapped(line: str) -> str:
-    """Indented by two; of lines that are laid out already each."""
-    if "\n" in line:
-        return textwrap.indent(line, "  ")
-    kept = re.sub(r"(?<=\d) (?=[a-zA-Z])", HARD, line)
-    filled = textwrap.fill(
-        kept, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
-    )
-    return filled.replace(HARD, " ")
+    return "\n\n".join([head, *("\n".join([title, *map(wrapped, lines)]) for title, lines in sections)]) + "\n"
 
 
 def _bottleneck(found: Bottleneck, plan: Plan, cluster: Cluster) -> Iterator[str]:
     step_s, stage = sum(found.breakdown.values()), plan.stages[found.stage]
     yield (
-        f"Stage {found.stage} ({_stage(plan, found.stage, cluster)}): rank {found.rank} computes "
+        f"Stage {found.stage} bounds it, {stage_text(plan, found.stage, cluster)}: rank {found.rank} computes "
         f"{format_seconds(found.busy_s)} of {format_seconds(step_s)}, {found.busy_s / step_s:.1%}, for "
-        f"{_count(plan.schedule.microbatches, 'microbatch', 'microbatches')} of {_count(stage.share_of(found.rank), 'sample')}."
+        f"{counted(plan.schedule.microbatches, 'microbatch', 'microbatches')} of {counted(stage.share_of(found.rank), 'sample')}."
     )
     parts = [f"{cause} {format_seconds(seconds)}" for cause, seconds in found.breakdown.items() if seconds > 0]
     yield f"The rank that waits least: {', '.join(parts)}."
     gains = [each for each in found.faster if each.step_time_s < step_s * (1 - ALIKE)]
     if gains:
-        told = "; ".join(f"{each.change}: {_more(each.step_time_s, step_s)}" for each in gains)
+        told = "; ".join(f"{each.change}: {more(each.step_time_s, step_s)}" for each in gains)
         yield f"One thing faster, with the plan as it is: {told}."
     nothing = [each.change for each in found.faster if each not in gains]
     if nothing:
@@ -101,7 +83,7 @@ def _against(each: Other, found: Explanation, plan: Plan, cluster: Cluster) -> s
     assert each.plan is not None, "a plan that there is has a step"
     seconds = each.step_time_s or 0.0
     where = _difference(each.breakdown or {}, _breakdown(plan))
-    return f"{_more(seconds, found.step_time_s)}. {_plan(each.plan, cluster)}." + (f" {where}" if where else "")
+    return f"{more(seconds, found.step_time_s)}. {plan_text(each.plan, cluster)}." + (f" {where}" if where else "")
 
 
 def _breakdown(plan: Plan) -> Mapping[str, float]:
@@ -117,25 +99,6 @@ def _difference(theirs: Mapping[str, float], ours: Mapping[str, float]) -> str:
     told = sorted((cause for cause in changes if abs(changes[cause]) > least), key=lambda cause: -abs(changes[cause]))
     parts = [f"{format_seconds(abs(changes[c]))} {'more' if changes[c] > 0 else 'less'} {c}" for c in told]
     return f"On the rank that waits least: {', '.join(parts)}." if parts else ""
-
-
-def _plan(plan: Plan, cluster: Cluster) -> str:
-    """In a sentence."""
-    count = len(plan.stages)
-    shown = range(count) if count <= MOST_STAGES else range(MOST_STAGES - 1)
-    stages = [f"stage {index} {_stage(plan, index, cluster)}" for index in shown]
-    rest = [f"{count - len(stages)} more"] if len(stages) < count else []
-    parts = "; ".join([*stages, *rest])
-    return f"{_count(plan.schedule.microbatches, 'microbatch', 'microbatches')}, {_count(count, 'stage')}: {parts}"
-
-
-def _stage(plan: Plan, index: int, cluster: Cluster) -> str:
-    stage = plan.stages[index]
-    mesh = mesh_text(stage)
-    extra = "".join(f", {text}" for text in (mesh, "recomputed" if stage.recompute else "") if text)
-    return (
-        f"{block_names(stage.blocks)} on {device_names(stage.ranks, cluster)}, rank {ranges(tuple(sorted(stage.ranks)))}{extra}"
-    )
 
 
 def _table(rows: Iterable[Other], step_s: float) -> str:
@@ -155,7 +118,7 @@ def _remedies(found: Explanation) -> Iterator[str]:
         yield f"Beside the best plan for the cluster as it is, {format_seconds(base)}:"
     helps = [each for each in found.remedies if each.step_time_s is not None and each.step_time_s < base * (1 - ALIKE)]
     if helps:
-        best = [(each.name, format_seconds(each.step_time_s or 0.0), _change(each.step_time_s or 0.0, base)) for each in helps]
+        best = [(each.name, format_seconds(each.step_time_s or 0.0), change(each.step_time_s or 0.0, base)) for each in helps]
         yield table([("planned again for", "step", "change"), *best])
     nothing = [each.name for each in found.remedies if each not in helps]
     if nothing:
@@ -170,7 +133,7 @@ def _base(found: Explanation) -> float:
 
 def _left_out(each: LeftOut, found: Explanation, plan: Plan, cluster: Cluster) -> str:
     devices = device_names(each.ranks, cluster)
-    slow = f", {each.slowness:.2g} times as slow as the fastest" if each.slowness > 1 + ALIKE else ""
+    slow = f", {each.slowness:.2g} times as slow as the fastest" if each.slowness > SLOW else ""
     head = f"{devices} (rank {ranges(each.ranks)}{slow}):"
     if each.best.step_time_s is None:
         return f"{head} {each.best.infeasible}."
@@ -185,7 +148,7 @@ def _what_if(what: WhatIf, found: Explanation, plan: Plan, cluster: Cluster) -> 
         needs = f"{format_bytes(peak)} on rank {rank}, which has {format_bytes(capacity)} to use"
         yield f"The plan as it is does not fit: it needs {needs}."
     else:
-        yield f"The plan as it is fits and takes {_more(what.kept.step_time_s or 0.0, found.step_time_s)}."
+        yield f"The plan as it is fits and takes {more(what.kept.step_time_s or 0.0, found.step_time_s)}."
     if what.best.step_time_s is None or what.best.plan is None:
         yield "No plan fits then."
     elif what.kept and what.kept.plan and same(what.best.plan, what.kept.plan):
@@ -207,7 +170,7 @@ def _why_not(each: Other, found: Explanation, plan: Plan, cluster: Cluster) -> I
 
 def _rank(rank: int, plan: Plan) -> str:
     stage = next(stage for stage in plan.stages if rank in stage.ranks)
-    return f"Rank {rank} is in stage {stage.index}, with {_count(stage.share_of(rank), 'sample')} of every microbatch."
+    return f"Rank {rank} is in stage {stage.index}, with {counted(stage.share_of(rank), 'sample')} of every microbatch."
 
 
 def _ops(facts: Iterable[OpFacts]) -> Iterator[str]:
@@ -231,38 +194,8 @@ def _layouts(each: OpFacts) -> Iterator[str]:
         yield f"{each.name} is whole in stage {each.stage}: a replica there is one device."
         return
     base = each.ways[0].seconds
-    rows = [(way.layout, format_seconds(way.seconds), _change(way.seconds, base)) for way in each.ways[1:]]
+    rows = [(way.layout, format_seconds(way.seconds), change(way.seconds, base)) for way in each.ways[1:]]
     chosen = (each.ways[0].layout, format_seconds(base), "chosen")
     what = "a microbatch of the whole model on its columns, where it lies so and all else is best"
     yield f"{each.name} in stage {each.stage}: {what}"
     yield table([("layout", "takes", ""), chosen, *rows])
-
-
-def _more(seconds: float, base_s: float) -> str:
-    """``1.32 s, 12.0% more than 1.18 s``."""
-    if abs(seconds - base_s) <= ALIKE * base_s:
-        return f"{format_seconds(seconds)}, as long"
-    word = "more" if seconds > base_s else "less"
-    return f"{format_seconds(seconds)}, {abs(seconds / base_s - 1):.1%} {word} than {format_seconds(base_s)}"
-
-
-def _change(seconds: float, base_s: float) -> str:
-    return f"{seconds / base_s - 1:+.1%}"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def explanation_json(value: Any) -> Any:
-    """The explanation as JSON values; of a plan its schedule, stages and unused ranks."""
-    if isinstance(value, Plan):
-        raw = to_json(value)
-        return {key: raw[key] for key in ("schedule", "stages", "unused_ranks")}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: explanation_json(getattr(value, each.name)) for each in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): explanation_json(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [explanation_json(item) for item in value]
-    return value

@@ -5,6 +5,7 @@ Fits 100 columns; 130 where stages have columns or ZeRO.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from autopart.cluster.cluster import Cluster
@@ -112,7 +113,7 @@ def _baseline(baseline: Baseline, own: float) -> tuple[str, str, str]:
     return (baseline.name, format_seconds(baseline.step_time_s), ratio)
 
 
-def table(rows: list[tuple[str, ...]]) -> str:
+def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Left-aligned columns, two spaces between."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
