@@ -31,7 +31,7 @@ from autopart.cluster.cluster import Cluster
 from autopart.cluster.load import load_cluster
 from autopart.cluster.units import format_bytes, format_seconds
 from autopart.codegen.emit import Notes, emit
-from autopart.debug import after, dump
+from autopart.debug import COSTS, after, made, note
 from autopart.errors import Infeasible, PlanError
 from autopart.explain.explain import Explanation, explain
 from autopart.frontend.custom_ops import custom_ops
@@ -41,6 +41,7 @@ from autopart.frontend.load import Loaded, load
 from autopart.frontend.trace import Traced, trace
 from autopart.ir.digest import digest
 from autopart.package import write_package
+from autopart.planfile import dump_plan
 from autopart.planner.best import best_plan
 from autopart.planner.choose import follows
 from autopart.planner.meshes import Index, make_index
@@ -48,6 +49,7 @@ from autopart.planner.score import Score, estimate, score
 from autopart.planner.strategies import Pins
 from autopart.plans import ModelRef, Plan, Search, Settings, problem_digest
 from autopart.pricing.table import BlockTable
+from autopart.pricing.text import format_costs
 from autopart.program.check import check_cluster, check_plan
 from autopart.program.lower import lower
 from autopart.program.program import Program
@@ -119,9 +121,9 @@ def front_end(loaded: Loaded, settings: Settings, say: Say = silent) -> Front:
     check_trace(loaded, traced)
     say("following the samples through the graph")
     sharded = shard_batch(traced.graph, settings.batch_norm, discover(traced.graph))
-    after("shard", sharded.graph)
+    after("shard", sharded.graph, before=traced.graph)
     blocks = group(sharded)
-    dump("blocks", lambda: format_blocks(blocks))
+    made("blocks", f"{len(blocks.blocks)} of {len({b.kind for b in blocks.blocks})} kinds", lambda: format_blocks(blocks))
     return Front(loaded, traced, blocks)
 
 
@@ -131,11 +133,15 @@ def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, 
     def progress(incumbent_s: float, bound_s: float, elapsed_s: float) -> None:
         step, bound = format_seconds(incumbent_s), format_seconds(bound_s)
         say(f"solving: best step {step}, no plan below {bound}, {elapsed_s:.0f} s")
+        note(COSTS, f"best step {step}, no plan below {bound}")
 
     say("pricing the ways to run a stage")
     index = make_index(front.blocks, cluster, batch_size, settings, model_ref(front))
+    devices = [group.device for group in cluster.groups]
+    made("costs", f"{len(front.blocks.blocks)} blocks on {len(set(devices))} types", lambda: format_costs(index.table, devices))
     schedule = limits.schedule or "1f1b"
     plan = best_plan(index, limits.pins, schedule, gap=limits.gap, time_limit_s=limits.time_limit_s, progress=progress, say=say)
+    made("plan", f"{len(plan.stages)} stages, {plan.schedule.microbatches} microbatches", lambda: dump_plan(plan))
     say("")
     return plan
 
@@ -166,7 +172,8 @@ def build_on(plan: Plan, front: Front, say: Say = silent) -> Built:
     check_plan(plan, front.blocks, cluster)
     local = localized(plan, front, cluster)
     program = lower(local.blocks, local.plan, local.shards)
-    dump("program", lambda: format_actions(program.actions))
+    actions = sum(map(len, program.actions.values()))
+    made("program", f"{actions} actions of {len(program.actions)} ranks", lambda: format_actions(program.actions))
     say("")
     return Built(plan, front, cluster, local, program)
 
@@ -235,7 +242,7 @@ def priced(plan: Plan, index: Index) -> Plan:
     stages = tuple(replace(stage, data=len(stage.shares)) for stage in plan.stages)
     filled = replace(plan, model=index.model, cluster=cluster, stages=stages, unused_ranks=unused)
     if plan.search and plan.search.problem != problem_digest(filled):
-        filled = replace(filled, search=None)  # it is of another problem
+        filled = replace(filled, search=None, baselines=())  # they are of another problem
     scored = score(filled, index)
     check_memory(scored)
     return replace(filled, estimate=estimate(scored, index, bound_of(filled, index)))

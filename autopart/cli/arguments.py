@@ -38,9 +38,14 @@ class Parser(argparse.ArgumentParser):
         hints = [f"\n  Did you mean {' or '.join(near)}?" for word in wrong if (near := get_close_matches(word, known, n=2))]
         super().error(message + "".join(hints))
 
+    @property
+    def actions(self) -> list[argparse.Action]:
+        """Options and arguments, in their order."""
+        return list(self._actions)
+
     def words(self) -> Iterator[str]:
         """Commands, options and choices that it knows, and the options of its commands."""
-        for action in self._actions:
+        for action in self.actions:
             yield from action.option_strings
             if isinstance(action.choices, dict):
                 yield from action.choices

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from autopart.cli import asking, planning, running, showing
+from autopart.cli import asking, completion, planning, running, showing
 from autopart.cli.arguments import Command, Parser
 from autopart.cli.output import complain, drop_output
 from autopart.errors import AutopartError
@@ -44,4 +44,5 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for family in (planning, showing, asking, running):
         family.add_parsers(commands)
+    completion.add_parsers(commands, parser)
     return parser

@@ -57,7 +57,9 @@ class Difference:
 def difference(names: tuple[str, str], before: Score, after: Score, clusters: tuple[Cluster, Cluster]) -> Difference:
     """Of two plans as they would run; blocks are those that both have."""
     sides = [_side(name, scored, cluster) for name, scored, cluster in zip(names, (before, after), clusters, strict=True)]
-    return Difference(sides[0], sides[1], tuple(_moved(before.plan, after.plan)), tuple(_samples(before.plan, after.plan)))
+    return Difference(
+        sides[0], sides[1], tuple(moved_blocks(before.plan, after.plan)), tuple(changed_samples(before.plan, after.plan))
+    )
 
 
 def _side(name: str, scored: Score, cluster: Cluster) -> Side:
@@ -80,7 +82,7 @@ def _side(name: str, scored: Score, cluster: Cluster) -> Side:
     )
 
 
-def _moved(before: Plan, after: Plan) -> Iterator[Moved]:
+def moved_blocks(before: Plan, after: Plan) -> Iterator[Moved]:
     was, now = _ranks(before), _ranks(after)
     common = [name for name in was if name in now]
     for (old, new), names in groupby(common, key=lambda name: (was[name], now[name])):
@@ -93,7 +95,7 @@ def _ranks(plan: Plan) -> dict[str, tuple[int, ...]]:
     return {name: tuple(sorted(stage.ranks)) for stage in plan.stages for name in stage.blocks}
 
 
-def _samples(before: Plan, after: Plan) -> Iterator[Samples]:
+def changedchanged_samples(before: Plan, after: Plan) -> Iterator[Samples]:
     was, now = _shares(before), _shares(after)
     for rank in sorted(was.keys() | now.keys()):
         if was.get(rank, 0) != now.get(rank, 0):

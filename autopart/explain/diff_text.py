@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from textwrap import indent
 
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.units import format_bytes, format_seconds
@@ -25,10 +26,10 @@ def format_difference(found: Difference, plans: tuple[Plan, Plan], clusters: tup
         (block_names(each.blocks), _place(each.before, clusters[0]), "->", _place(each.after, clusters[1]))
         for each in found.moved
     ]
-    sections.append(f"moved\n{table(moved)}" if moved else "no block runs on other ranks")
+    sections.append(f"moved\n{indent(table(moved), '  ')}" if moved else "no block runs on other ranks")
     samples = [_samples(list(each)) for _, each in groupby(found.samples, key=lambda one: (one.before, one.after))]
     if samples:
-        sections.append(f"samples of a step\n{table(samples)}")
+        sections.append(f"samples of a step\n{indent(table(samples), '  ')}")
     return "\n\n".join(sections) + "\n"
 
 

@@ -10,7 +10,7 @@ from autopart.explain.changes import Change, changed, parse_change
 from autopart.explain.ops import OpFacts, op_facts
 from autopart.explain.question import Other, Question, other, same
 from autopart.explain.remedies import LeftOut, after, left_out, remedies
-from autopart.explain.restrictions import why_not
+from autopart.explain.restrictions import Answer, why_not
 from autopart.planner.meshes import Index
 from autopart.planner.score import Score
 from autopart.planner.strategies import Pins
@@ -66,16 +66,21 @@ def explain(
         return _everything(question, said)
     parsed = [parse_change(line) for line in changes]
     facts = op_facts(question, op) if op is not None else ()
+    there = _supposing(question, parsed) if parsed and wishes else question
+    answers = [(wish, answer) for wish in wishes for answer in why_not(there, wish)]
     supposed = what_if(question, parsed) if parsed else None
-    if parsed and wishes:
-        question = _supposing(question, parsed)
     return Explanation(
-        step_time_s=question.step_s,
+        step_time_s=there.step_s,
         pins=said,
-        why_not=tuple(each for wish in wishes for each in why_not(question, wish)),
+        why_not=tuple(_said(question, f"why not {wish}", answer) for wish, answer in answers),
         what_if=supposed,
         ops=facts,
     )
+
+
+def _said(question: Question, text: str, answer: Answer) -> Other:
+    question.say(text)
+    return answer()
 
 
 def _everything(question: Question, pins: dict[str, object]) -> Explanation:

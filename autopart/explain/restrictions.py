@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from difflib import get_close_matches
+from functools import partial
 
 from autopart.cluster.cluster import node_sizes
 from autopart.errors import InputError
 from autopart.explain.question import Other, Question, best_under, other
-from autopart.planner.baselines import baselines
+from autopart.planner.baselines import baseline_names, baselines
 from autopart.planner.strategies import Pins, tensor_degrees
 from autopart.plans import LAYOUT
 
@@ -38,32 +39,38 @@ KEYS = ("stages", "data", "tensor", "zero", "microbatches")
 SCHEDULES = ("1f1b", "gpipe")
 
 
-def why_not(question: Question, wish: str) -> Iterator[Other]:
-    """The best plans of the kind that is wished for; InputError where nobody knows what is meant."""
-    question.say(f"why not {wish}")
+Answer = Callable[[], Other]
+
+
+def why_not(question: Question, wish: str) -> tuple[Answer, ...]:
+    """How to find the best plans of the kind that is wished for; InputError, at once, where nobody knows what is meant."""
     if wish == "all":
-        for each in ALL:
-            yield from why_not(question, each)
-    elif wish in PINS:
-        yield best_under(question, wish, PINS[wish])
-    elif wish == "tp":
-        yield _tensor(question)
-    elif wish == "every rank":
-        yield best_under(question, wish, replace(question.pins, least=tuple(g.devices for g in question.index.cluster.groups)))
-    elif found := re.fullmatch(r"rank\s*=?\s*(\d{1,7})", wish):
-        yield using(question, int(found[1]))
-    elif "=" in wish:
-        yield _pinned(question, wish)
-    else:
-        yield _baseline(question, wish)
+        return tuple(answer for each in ALL for answer in why_not(question, each))
+    if wish in PINS:
+        return (partial(best_under, question, wish, PINS[wish]),)
+    if wish == "tp":
+        return (partial(_tensor, question),)
+    if wish == "every rank":
+        least = tuple(group.devices for group in question.index.cluster.groups)
+        return (partial(best_under, question, wish, replace(question.pins, least=least)),)
+    if found := re.fullmatch(r"rank\s*=?\s*(\d{1,7})", wish):
+        return (partial(using, question, _checked(question, int(found[1]))),)
+    if "=" in wish:
+        return (_pinned(question, wish),)
+    return (_baseline(question, wish),)
+
+
+def _checked(question: Question, rank: int) -> int:
+    cluster = question.index.cluster
+    if rank < len(cluster.ranks):
+        return rank
+    what = f"there is no rank {rank} in {cluster.path}"
+    raise InputError(what, remedy=f"It has {len(cluster.ranks)} devices: ranks 0 to {len(cluster.ranks) - 1}.")
 
 
 def using(question: Question, rank: int) -> Other:
     """The best plan with one device more of the kind of ``rank``; of a rank that is used, the plan itself."""
     cluster = question.index.cluster
-    if rank >= len(cluster.ranks):
-        what = f"there is no rank {rank} in {cluster.path}"
-        raise InputError(what, remedy=f"It has {len(cluster.ranks)} devices: ranks 0 to {len(cluster.ranks) - 1}.")
     used = [each for stage in question.plan.stages for each in stage.ranks]
     if rank in used:
         return other(f"rank {rank}", question.asked)
@@ -83,7 +90,7 @@ def _tensor(question: Question) -> Other:
     return found[0] if found else Other("tp", infeasible="no node has several devices")
 
 
-def _pinned(question: Question, wish: str) -> Other:
+def _pinned(question: Question, wish: str) -> Answer:
     """Pins beside those that the plan was made with."""
     schedule, pins = None, question.pins
     for part in wish.split(","):
@@ -96,17 +103,19 @@ def _pinned(question: Question, wish: str) -> Other:
             pins = replace(pins, layouts={key: value, **pins.layouts})
         else:
             raise _unknown(part)
-    return best_under(question, wish, pins, schedule)
+    return partial(best_under, question, wish, pins, schedule)
 
 
-def _baseline(question: Question, wish: str) -> Other:
-    name = BASELINES.get(wish, wish)
-    found = {row.name: row for row in baselines(question.index, question.plan.schedule.name)}
-    if name not in found and wish in BASELINES:
-        return Other(wish, infeasible="there is one device")
-    if name not in found:
-        raise _unknown(wish, tuple(found))
-    return other(wish, found[name].best, found[name].reason)
+def _baseline(question: Question, wish: str) -> Answer:
+    name, known = BASELINES.get(wish, wish), baseline_names(question.index)
+    if name not in known and wish not in BASELINES:
+        raise _unknown(wish, known)
+
+    def answer() -> Other:
+        row = next(iter(baselines(question.index, question.plan.schedule.name, only=name)), None)
+        return other(wish, row.best, row.reason) if row else Other(wish, infeasible="there is one device")
+
+    return answer
 
 
 def _unknown(wish: str, names: tuple[str, ...] = ()) -> InputError:

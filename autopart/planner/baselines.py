@@ -41,8 +41,18 @@ class Scored:
         return Baseline(self.name, self.best.step_s) if self.best else Baseline(self.name, infeasible=self.reason)
 
 
-def baselines(index: Index, schedule: str = "1f1b") -> tuple[Scored, ...]:
-    """All of them, in the order of the table."""
+def baselines(index: Index, schedule: str = "1f1b", only: str = "") -> tuple[Scored, ...]:
+    """All of them, or one by its name, in the order of the table."""
+    rows = [row for row in _rows(index) if only in ("", row[0])]
+    return tuple(_score_best(name, index, schedule, ranks, layout) for name, ranks, layout in rows)
+
+
+def baseline_names(index: Index) -> tuple[str, ...]:
+    """Of those that this cluster has."""
+    return tuple(name for name, _, _ in _rows(index))
+
+
+def _rows(index: Index) -> list[tuple[str, tuple[int, ...], Layout]]:
     fast = _fastest_ranks(index)
     every = tuple(rank.rank for rank in index.cluster.ranks)
     best_group = tuple(r.rank for r in index.cluster.ranks if r.group == _fastest_group(index))
@@ -59,7 +69,7 @@ def baselines(index: Index, schedule: str = "1f1b") -> tuple[Scored, ...]:
     if max(node_sizes(index.cluster)) > 1:
         rows.append(("tensor in nodes, pipeline across", every, _tensor))
         rows.append(("pure tensor, fastest node", _fastest_node(index), _pure_tensor))
-    return tuple(_score_best(name, index, schedule, ranks, layout) for name, ranks, layout in rows)
+    return rows
 
 
 Layout = Callable[[Index, tuple[int, ...], int], tuple[Stage, ...] | str]
