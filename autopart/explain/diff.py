@@ -95,7 +95,7 @@ def _ranks(plan: Plan) -> dict[str, tuple[int, ...]]:
     return {name: tuple(sorted(stage.ranks)) for stage in plan.stages for name in stage.blocks}
 
 
-def changedchanged_samples(before: Plan, after: Plan) -> Iterator[Samples]:
+def changed_samples(before: Plan, after: Plan) -> Iterator[Samples]:
     was, now = _shares(before), _shares(after)
     for rank in sorted(was.keys() | now.keys()):
         if was.get(rank, 0) != now.get(rank, 0):
