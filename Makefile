@@ -33,6 +33,10 @@ format: $(VENV)/.lint
 golden: $(VENV)/.test
 	$(BIN)/python -m pytest tests/golden --update-golden
 
+# The site goes to out/site; a dead link fails it.
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict
+
 clean:
 	rm -rf $(VENV) out
 
@@ -48,6 +52,10 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.test
