@@ -255,7 +255,7 @@ def test_help_needs_neither_torch_nor_solver() -> None:
     )
     done = python("-c", script)
     assert done.returncode == 0, done.stderr
-    for command in ("plan", "show", "price", "compile", "run", "devices"):
+    for command in ("plan", "show", "price", "explain", "diff", "compile", "run", "devices", "completion"):
         assert f"\n    {command} " in done.stdout
 
 
