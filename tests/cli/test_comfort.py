@@ -30,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_commands_are_these() -> None:
     """A new command or option is added on purpose: completion and help follow by themselves, docs/guide.md does not."""
-    assert NAMES == ["plan", "price", "show", "devices", "explain", "diff", "compile", "run", "completion"]
+    assert NAMES == ["plan", "price", "replan", "show", "devices", "explain", "diff", "compile", "run", "completion"]
     guide = Path(__file__).parents[2].joinpath("docs/guide.md").read_text()
     assert [name for name in NAMES if f"autopart {name}" not in guide] == []
 
@@ -48,8 +48,8 @@ def test_help_has_examples_that_parse(name: str, capsys: Capsys) -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["plna"], "Did you mean plan?"),
-        (["expalin", "plan.json"], "Did you mean explain?"),
+        (["plna"], "Did you mean plan or replan?"),
+        (["expalin", "plan.json"], "Did you mean explain or replan?"),
         (["show", "plan.json", "--format", "txt"], "Did you mean text?"),
         (["plan", "m.py", "--device", "c", "--batch-sise", "3"], "Did you mean --batch-size"),
         (["price", "plan.json", "--qiet"], "Did you mean --quiet?"),
