@@ -37,6 +37,10 @@ golden: $(VENV)/.test
 pictures: $(VENV)/.test
 	PYTHONPATH=. $(BIN)/python docs/make_pictures.py
 
+# The site goes to out/site; a dead link fails it.
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict
+
 clean:
 	rm -rf $(VENV) out
 
@@ -52,6 +56,10 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.test

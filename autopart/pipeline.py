@@ -18,9 +18,10 @@ emit        Program                        -> Python source
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,8 +34,9 @@ from autopart.cluster.load import load_cluster
 from autopart.cluster.tariffs import format_draw, tariff
 from autopart.cluster.units import format_bytes, format_seconds
 from autopart.codegen.emit import Notes, emit
-from autopart.debug import after, dump
+from autopart.debug import COSTS, after, made, note
 from autopart.errors import Infeasible, PlanError
+from autopart.explain.explain import Explanation, explain
 from autopart.frontend.custom_ops import custom_ops
 from autopart.frontend.discover import discover
 from autopart.frontend.gate import check_trace
@@ -42,14 +44,17 @@ from autopart.frontend.load import Loaded, load
 from autopart.frontend.trace import Traced, trace
 from autopart.ir.digest import digest
 from autopart.package import write_package
+from autopart.planfile import dump_plan
 from autopart.planner.best import Progress, best_plan
+from autopart.planner.choose import follows
 from autopart.planner.decode import cluster_ref
 from autopart.planner.meshes import Index, make_index
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.spend import Wish, cost_again
 from autopart.planner.strategies import Pins
-from autopart.plans import ModelRef, Plan, Settings
+from autopart.plans import ModelRef, Plan, Search, Settings, problem_digest
 from autopart.pricing.table import BlockTable
+from autopart.pricing.text import format_costs
 from autopart.program.check import check_cluster, check_plan, check_ranks
 from autopart.program.lower import lower
 from autopart.program.program import Program
@@ -132,16 +137,18 @@ def front_end(loaded: Loaded, settings: Settings, say: Say = silent) -> Front:
     check_trace(loaded, traced)
     say("following the samples through the graph")
     sharded = shard_batch(traced.graph, settings.batch_norm, discover(traced.graph))
-    after("shard", sharded.graph)
+    after("shard", sharded.graph, before=traced.graph)
     blocks = group(sharded, settings.granularity)
-    dump("blocks", lambda: format_blocks(blocks))
+    made("blocks", f"{len(blocks.blocks)} of {len({b.kind for b in blocks.blocks})} kinds", lambda: format_blocks(blocks))
     return Front(loaded, traced, blocks)
 
 
 def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, limits: Limits, say: Say = silent) -> Plan:
     """Propose, price, solve, choose."""
-    say("pricing")
+    say("pricing the ways to run a stage")
     index = make_index(front.blocks, cluster, batch_size, settings, model_ref(front))
+    devices = [group.device for group in cluster.groups]
+    made("costs", f"{len(front.blocks.blocks)} blocks on {len(set(devices))} types", lambda: format_costs(index.table, devices))
     schedule = limits.schedule or "1f1b"
     plan = best_plan(
         index,
@@ -152,7 +159,9 @@ def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, 
         gap=limits.gap,
         time_limit_s=limits.time_limit_s,
         progress=solving(say, limits.objective, cluster),
+        say=say,
     )
+    made("plan", f"{len(plan.stages)} stages, {plan.schedule.microbatches} microbatches", lambda: dump_plan(plan))
     say("")
     return plan
 
@@ -167,6 +176,7 @@ def solving(say: Say, objective: str, cluster: Cluster) -> Progress:
             return
         best, gap = f"best {objective} {shown(incumbent)}", (incumbent - bound) / incumbent
         say(f"solving: {best}, none below {shown(bound)}, gap {gap:.2%}, {elapsed_s:.0f} s; Ctrl-C takes the best")
+        note(COSTS, f"{best}, no plan below {shown(bound)}")
 
     return progress
 
@@ -210,15 +220,20 @@ def build(plan: Plan, *, empty: bool = True, say: Say = silent) -> Built:
 
 def build_from(plan: Plan, loaded: Loaded, say: Say = silent) -> Built:
     """As ``build``, for a model that is loaded already."""
+    return build_on(plan, front_end(loaded, plan.settings, say), say)
+
+
+def build_on(plan: Plan, front: Front, say: Say = silent) -> Built:
+    """As ``build``, for a model that is understood already."""
     cluster = load_cluster(plan.cluster.path)
-    front = front_end(loaded, plan.settings, say)
     check_model(plan, model_ref(front))
     check_cluster(plan, cluster)
     check_plan(plan, front.blocks, cluster)
     front = replace(front, blocks=in_order(front.blocks, plan.blocks))
     local = localized(plan, front, cluster)
     program = lower(local.blocks, local.plan, local.shards)
-    dump("program", lambda: format_actions(program.actions))
+    actions = sum(map(len, program.actions.values()))
+    made("program", f"{actions} actions of {len(program.actions)} ranks", lambda: format_actions(program.actions))
     say("")
     return Built(plan, front, cluster, local, program)
 
@@ -231,8 +246,41 @@ def localized(plan: Plan, front: Front, cluster: Cluster) -> Local:
 
 
 def price_plan(plan: Plan, say: Say) -> Plan:
-    """``autopart price``: a plan that somebody wrote or changed, with its estimate. A bound that was proven for it is kept."""
+    """``autopart price``: a plan that somebody wrote or changed, with its estimate."""
     return priced(plan, index_of(build(plan, say=say)))
+
+
+def explain_plan(plan: Plan, *, say: Say, **questions: Any) -> tuple[Plan, Explanation, Cluster]:
+    """``autopart explain``: the plan priced, answers to ``explain.explain``'s questions, the cluster."""
+    index = index_of(build(plan, say=say))
+    plan = priced(plan, index)
+    pins = pins_of(plan.search) if plan.search else Pins()
+    pins = pins if follows(plan, pins, index.cluster) else Pins()
+    found = explain(score(plan, index), index, pins, say=say, **questions)
+    say("")
+    return plan, found, index.cluster
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A plan as it would run, and what priced it."""
+
+    score: Score
+    index: Index
+
+
+def score_plans(plans: Sequence[Plan], say: Say) -> list[Compared]:
+    """``autopart diff``: plans simulated; a model that they share is traced once."""
+    fronts: dict[object, Front] = {}
+    found = []
+    for plan in plans:
+        key = (plan.model.path, plan.model.factory, plan.settings)
+        built = build_on(plan, fronts[key], say) if key in fronts else build(plan, say=say)
+        fronts[key] = built.front
+        index = index_of(built)
+        found.append(Compared(score(priced(plan, index), index), index))
+    say("")
+    return found
 
 
 def index_of(built: Built) -> Index:
@@ -252,11 +300,32 @@ def priced(plan: Plan, index: Index) -> Plan:
     unused = tuple(each.rank for each in index.cluster.ranks if each.rank not in used)
     stages = tuple(replace(stage, data=len(stage.shares)) for stage in plan.stages)
     filled = replace(plan, model=index.model, cluster=cluster_ref(index.cluster), stages=stages, unused_ranks=unused, moves=None)
+    if plan.search and plan.search.problem != problem_digest(filled):
+        filled = replace(filled, search=None, baselines=())  # they are of another problem
     scored = score(filled, index)
     check_memory(scored)
-    bound, proof = (plan.estimate.lower_bound_s, plan.estimate.proof) if plan.estimate else (math.nan, None)
+    bound = bound_of(filled, index)
+    proof = plan.estimate.proof if plan.estimate and math.isfinite(bound) else None
     own = estimate(scored, index, bound, proof)
     return replace(filled, estimate=replace(own, cost=cost_again(plan, filled, own, index)))
+
+
+def bound_of(plan: Plan, index: Index) -> float:
+    """The bound that was proven when the plan was made, if it speaks of this plan too; else NaN.
+
+    It does of every plan of the problem that keeps what was pinned, whoever wrote it.
+    """
+    if plan.search is None:
+        return math.nan
+    pins = pins_of(plan.search)
+    wished = replace(index, layouts=pins.layouts).under(plan)
+    kept = follows(plan, pins, index.cluster) and (not pins.layouts or all(map(wished.planned_mesh, plan.stages)))
+    return plan.search.lower_bound_s if kept else math.nan
+
+
+def pins_of(search: Search) -> Pins:
+    """What was fixed, as a plan records it."""
+    return Pins(**search.pins)
 
 
 def compile_files(plan: Plan, folder: Path, say: Say = silent) -> Built:

@@ -25,6 +25,7 @@ from autopart.plans import (
     Proof,
     RankMoves,
     Schedule,
+    Search,
     Settings,
     Stage,
     Take,
@@ -97,6 +98,10 @@ def to_json(plan: Plan) -> dict[str, Any]:
         del raw["cluster"]["nodes"]
     if plan.moves is None:
         del raw["moves"]
+    if plan.search:
+        raw["search"] = {key: _finite(value) for key, value in raw["search"].items()}
+    else:
+        del raw["search"]
     return raw
 
 
@@ -139,7 +144,13 @@ def from_json(raw: Mapping[str, Any]) -> Plan:
         baselines=tuple(Baseline(**baseline) for baseline in raw.get("baselines", ())),
         front=tuple(_front_point(point) for point in raw.get("front", ())),
         moves=_moves(raw["moves"]) if "moves" in raw else None,
+        search=_search(raw["search"]) if raw.get("search") else None,
     )
+
+
+def _search(raw: Mapping[str, Any]) -> Search:
+    bound = raw["lower_bound_s"]
+    return Search(raw["problem"], raw["pins"], raw["step_time_s"], math.nan if bound is None else bound)
 
 
 def _front_point(raw: Mapping[str, Any]) -> FrontPoint:

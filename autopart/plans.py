@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad")
 PRECISIONS = ("float32", "float64", "bfloat16")
 OBJECTIVES = ("step", "cost", "energy")
 GRANULARITIES = ("op", "block", "layer")  # where stages may be cut: anywhere, at cheap cuts, between repeated units
 ZERO_LEVELS = (0, 1, 2, 3)  # 1: replicas share optimizer state out among themselves, 2: gradients too, 3: parameters too
+PLACE = r"(R|P|-|S\(\d+(/\d+)?(:\d+)?\))"
+LAYOUT = re.compile(rf"{PLACE}( {PLACE}| ->)*")
+"""A layout as text: how an op reads and makes its values, or how one value lies."""
 
 
 def divisors(batch_size: int) -> tuple[int, ...]:
@@ -225,6 +232,20 @@ class Moves:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """What the planner was asked, and what came of it, before anybody edited the plan.
+
+    ``lower_bound_s`` bounds the formula of every plan of the problem with this digest that has these ``pins`` (by name: stages,
+    data, microbatches, tensor, zero, layouts); ``step_time_s`` is the simulated step of the plan that was chosen.
+    """
+
+    problem: str
+    pins: Mapping[str, Any]
+    step_time_s: float
+    lower_bound_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     model: ModelRef
     cluster: ClusterRef
@@ -237,6 +258,7 @@ class Plan:
     baselines: tuple[Baseline, ...] = ()
     front: tuple[FrontPoint, ...] = ()
     moves: Moves | None = None
+    search: Search | None = None
 
     @property
     def used_ranks(self) -> tuple[int, ...]:
@@ -251,3 +273,11 @@ class Plan:
     def blocks(self) -> tuple[str, ...]:
         """Names of all blocks in the order in which the stages hold them: the plan's order of the graph."""
         return tuple(name for stage in self.stages for name in stage.blocks)
+
+
+def problem_digest(plan: Plan) -> str:
+    """Of what a plan is for: model, cluster, batch size, settings, schedule. Plans of equal problems can be compared, and bounds
+    carried over. ``plan`` has the digests of its model and cluster.
+    """
+    problem = [plan.model.digest, plan.cluster.digest, plan.batch_size, asdict(plan.settings), plan.schedule.name]
+    return hashlib.sha256(json.dumps(problem).encode()).hexdigest()[:16]

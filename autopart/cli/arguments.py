@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import NoReturn, TypeAlias
 
-PLACE = r"(R|P|-|S\(\d+(/\d+)?(:\d+)?\))"
+from autopart.plans import LAYOUT
+
 Command = Callable[[argparse.Namespace], None]
 Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - argparse has no public name
 
@@ -37,9 +38,14 @@ class Parser(argparse.ArgumentParser):
         hints = [f"\n  Did you mean {' or '.join(near)}?" for word in wrong if (near := get_close_matches(word, known, n=2))]
         super().error(message + "".join(hints))
 
+    @property
+    def actions(self) -> list[argparse.Action]:
+        """Options and arguments, in their order."""
+        return list(self._actions)
+
     def words(self) -> Iterator[str]:
         """Commands, options and choices that it knows, and the options of its commands."""
-        for action in self._actions:
+        for action in self.actions:
             yield from action.option_strings
             if isinstance(action.choices, dict):
                 yield from action.choices
@@ -88,7 +94,7 @@ def duration(text: str) -> float:
 def layout(text: str) -> tuple[str, str]:
     """A glob and what is wished for what it matches."""
     glob, _, wish = text.rpartition("=")
-    if not glob or not re.fullmatch(rf"{PLACE}( {PLACE}| ->)*", wish):
+    if not glob or not LAYOUT.fullmatch(wish):
         raise argparse.ArgumentTypeError(f"{text!r} is not a name and a layout, such as '*.fc1.weight=S(0)'")
     return glob, wish
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from autopart.cli import planning, replanning, running, showing
+from autopart.cli import asking, completion, planning, replanning, running, showing
 from autopart.cli.arguments import Command, Parser
 from autopart.cli.output import complain, drop_output
 from autopart.errors import AutopartError
@@ -38,9 +38,11 @@ def build_parser() -> Parser:
         description="Split a PyTorch model over a cluster of unlike devices: plan it, read the plan, compile it, run it.",
         examples="autopart plan model.py --devices cluster.yaml --batch-size 64 -o plan.json\n"
         "autopart show plan.json\n"
+        "autopart explain plan.json --why-not ddp\n"
         "autopart run plan.json --steps 20 --compare",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for family in (planning, replanning, showing, running):
+    for family in (planning, replanning, showing, asking, running):
         family.add_parsers(commands)
+    completion.add_parsers(commands, parser)
     return parser

@@ -83,13 +83,18 @@ def price_command(arguments: argparse.Namespace) -> None:
     say = progress(arguments)
     from autopart import pipeline
     from autopart.planfile import dump_plan, load_plan, save_plan
+    from autopart.report.edit import format_edit
 
-    plan = load_plan(arguments.plan)
+    given = load_plan(arguments.plan)
     with about(arguments.plan), users_code():
-        plan = pipeline.price_plan(plan, say=say)
+        plan = pipeline.price_plan(given, say=say)
     if arguments.output:
         save_plan(plan, arguments.output)
-    print(dump_plan(plan) if arguments.json else report(plan), end="")
+    if arguments.json:
+        print(dump_plan(plan), end="")
+        return
+    edit = format_edit(given, plan)
+    print(report(plan) + (f"\n{edit}" if edit else ""), end="")
 
 
 def add_parsers(commands: Subparsers) -> None:

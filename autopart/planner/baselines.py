@@ -41,8 +41,18 @@ class Scored:
         return Baseline(self.name, self.best.step_s) if self.best else Baseline(self.name, infeasible=self.reason)
 
 
-def baselines(index: Index, schedule: str = "1f1b") -> tuple[Scored, ...]:
-    """All of them, in the order of the table."""
+def baselines(index: Index, schedule: str = "1f1b", only: str = "") -> tuple[Scored, ...]:
+    """All of them, or one by its name, in the order of the table."""
+    rows = [row for row in _rows(index) if only in ("", row[0])]
+    return tuple(_score_best(name, index, schedule, ranks, layout) for name, ranks, layout in rows)
+
+
+def baseline_names(index: Index) -> tuple[str, ...]:
+    """Of those that this cluster has."""
+    return tuple(name for name, _, _ in _rows(index))
+
+
+def _rows(index: Index) -> list[tuple[str, tuple[int, ...], Layout]]:
     fast = _fastest_ranks(index)
     every = tuple(rank.rank for rank in index.cluster.ranks)
     best_group = tuple(r.rank for r in index.cluster.ranks if r.group == _fastest_group(index))
@@ -54,9 +64,12 @@ def baselines(index: Index, schedule: str = "1f1b") -> tuple[Scored, ...]:
         ("fastest device alone", fast[:1], _data_even),
         ("fastest group, data parallel", best_group, _data_even),
     ]
+    if len(every) > 1:
+        rows.append(("fully sharded data parallel", every, _sharded))
     if max(node_sizes(index.cluster)) > 1:
         rows.append(("tensor in nodes, pipeline across", every, _tensor))
-    return tuple(_score_best(name, index, schedule, ranks, layout) for name, ranks, layout in rows)
+        rows.append(("pure tensor, fastest node", _fastest_node(index), _pure_tensor))
+    return rows
 
 
 Layout = Callable[[Index, tuple[int, ...], int], tuple[Stage, ...] | str]
@@ -110,6 +123,12 @@ def _data_by_speed(index: Index, ranks: tuple[int, ...], samples: int) -> tuple[
     )
 
 
+def _sharded(index: Index, ranks: tuple[int, ...], samples: int) -> tuple[Stage, ...] | str:
+    """ZeRO 3 over all of them, as FSDP does it."""
+    stages = _data_even(index, ranks, samples)
+    return stages if isinstance(stages, str) else tuple(replace(stage, zero=3) for stage in stages)
+
+
 def _data(index: Index, ranks: tuple[int, ...], samples: int, parts: Iterable[Part]) -> tuple[Stage, ...] | str:
     if len(ranks) > 1 and not _has_batch(index):
         return "the model has no batch dim to share out"
@@ -156,6 +175,16 @@ def _tensor(index: Index, ranks: tuple[int, ...], samples: int) -> tuple[Stage, 
     return tuple(stages)
 
 
+def _pure_tensor(index: Index, ranks: tuple[int, ...], samples: int) -> tuple[Stage, ...] | str:
+    """One replica of as many columns as there are ranks, which share a node."""
+    meshes = index.meshes(index.cluster.ranks[ranks[0]].group, len(ranks))
+    if not meshes:
+        return f"the model can't be split over {len(ranks)} columns"
+    names = tuple(block.name for block in index.blocks.blocks)
+    mesh = max(meshes, key=lambda mesh: float(mesh.split_trained.sum()))
+    return (Stage(0, names, ranks, (samples,), tensor=len(ranks), layouts=dict(mesh.layouts)),)
+
+
 def _columns(devices: int) -> int:
     """The largest power of two up to 8 that divides a node."""
     return max(n for n in (1, 2, 4, 8) if devices % n == 0)
@@ -183,6 +212,14 @@ def _fastest_group(index: Index) -> int:
     """The group whose devices together are fastest."""
     groups = range(len(index.cluster.groups))
     return min(groups, key=lambda group: _device_s(index, group) / index.cluster.groups[group].devices)
+
+
+def _fastest_node(index: Index) -> tuple[int, ...]:
+    """Ranks of the first node of the group whose nodes are fastest, among those of several devices."""
+    groups = [number for number, group in enumerate(index.cluster.groups) if group.devices_per_node > 1]
+    best = min(groups, key=lambda group: _device_s(index, group) / index.cluster.groups[group].devices_per_node)
+    ranks = [rank for rank in index.cluster.ranks if rank.group == best]
+    return tuple(rank.rank for rank in ranks if rank.node == ranks[0].node)
 
 
 def _overflow(plan: Plan, index: Index) -> Mapping[int, int]:

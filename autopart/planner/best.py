@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from autopart.cluster.tariffs import tariff
 from autopart.errors import Infeasible
 from autopart.planner.baselines import baselines
 from autopart.planner.cheapest import Cheapest, cheapest
-from autopart.planner.choose import Instead, Pick, choose, fastest, fitting, follows
+from autopart.planner.choose import Instead, Pick, Ranking, chosen, fastest, fitting, follows, rank
 from autopart.planner.front import front
 from autopart.planner.ilp import solve
 from autopart.planner.infeasible import explain
@@ -27,7 +27,12 @@ from autopart.planner.strategies import Pins
 from autopart.plans import Plan
 
 Progress = Callable[[float, float, float], None]
+Say = Callable[[str], None]
 STEP = Wish()
+
+
+def silent(_: str) -> None:
+    return
 
 
 def best_plan(
@@ -42,6 +47,7 @@ def best_plan(
     progress: Progress | None = None,
     known: Sequence[Plan] = (),
     pick: Pick = fastest,
+    say: Say = silent,
 ) -> Plan:
     """The plan with its estimate and baselines; raises Infeasible with the reason and what would help.
 
@@ -49,41 +55,90 @@ def best_plan(
     ``known`` plans, as far as they have what the user fixed, are where the search starts from; ``pick`` has the last word.
     """
     pins = pins or Pins()
-    index = replace(index, layouts=pins.layouts)
-    check_pins(index, pins)
-    indices = index.in_every_order()
-    known = [plan for plan in known if plan.schedule.name == schedule and follows(plan, pins) and not pins.layouts]
     if wish.objective != "step":
         tariff(index.cluster, wish.objective)  # says at once what the cluster file lacks
-
-    def run(problem: Problem) -> Solution:
-        start = candidates_of(known, problem, indices)
-        return solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress, start=start)
-
-    problem = price_orders(indices, with_known(propose(index, pins, schedule), known, index), pins.stages)
-    instead = Instead(baselines(index, schedule), pins, fitting(known, index))
-    solution: Solution | None = None
+    question = ask(index, pins, schedule, known)
+    run = _solving(question, gap, time_limit_s, progress)
+    ranking: Ranking | None = None
     if wish.objective == "step":
-        solution = run(problem) if problem.settings else Solution((), 0.0, "infeasible")
-        if solution.proof == "interrupted" and not solution.candidates:
-            raise KeyboardInterrupt
-        plan = choose(problem, solution, indices, instead, run, pick)
+        ranking = _answer(question, run, say)
+        plan = chosen(ranking, question.instead, pick)
     else:
-        plan = cheapest_plan(problem, indices, wish, instead, _searching(gap, time_limit_s, progress), run)
-    if plan is None and solution is not None and solution.proof == "time limit":
+        plan = cheapest_plan(
+            question.problem, question.indices, wish, question.instead, _searching(gap, time_limit_s, progress), run
+        )
+    if plan is None and ranking is not None and ranking.solution.proof == "time limit":
         raise Infeasible(f"no plan was found within {time_limit_s:g} s, nor was it ruled out that there is one",
                          remedy="Give more time with --time-limit.")  # fmt: skip
     if plan is None:
-        raise explain(index, pins, schedule, lambda changed: solve(changed, gap=1.0, time_limit_s=10.0))
+        say("looking for what would help")
+        raise explain(question.index, pins, schedule, lambda changed: solve(changed, gap=1.0, time_limit_s=10.0))
     if not with_front:
         return plan
     limited = front(
-        problem,
+        question.problem,
         lambda asked, share_s, floor_s: solve(asked, gap=gap, time_limit_s=share_s, floor_s=floor_s),
         time_limit_s=time_limit_s,
-        known=solution,
+        known=ranking.solution if ranking else None,
     )
-    return replace(plan, front=front_points(problem, limited, indices, [*instead.competing, score(plan, index)]))
+    others = [*question.instead.competing, score(plan, question.index)]
+    return replace(plan, front=front_points(question.problem, limited, question.indices, others))
+
+
+def search(
+    index: Index,
+    pins: Pins,
+    schedule: str = "1f1b",
+    *,
+    gap: float = 0.01,
+    time_limit_s: float = 60.0,
+    progress: Progress | None = None,
+) -> Ranking:
+    """The best plans that have what is pinned, simulated, beside the baselines; InputError where the pins are impossible."""
+    question = ask(index, pins, schedule)
+    return _answer(question, _solving(question, gap, time_limit_s, progress), silent)
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A search made ready: what to choose from, the blocks in every order that is tried (``index`` has them as traced), plans
+    to compare with, plans to start from.
+    """
+
+    problem: Problem
+    indices: tuple[Index, ...]
+    instead: Instead
+    known: tuple[Plan, ...] = ()
+
+    @property
+    def index(self) -> Index:
+        return self.indices[0]
+
+
+def ask(index: Index, pins: Pins, schedule: str, known: Sequence[Plan] = ()) -> Question:
+    """InputError where the pins are impossible."""
+    index = replace(index, layouts=pins.layouts)
+    check_pins(index, pins)
+    indices = index.in_every_order()
+    kept = [p for p in known if p.schedule.name == schedule and follows(p, pins, index.cluster) and not pins.layouts]
+    problem = price_orders(indices, with_known(propose(index, pins, schedule), kept, index), pins)
+    return Question(problem, indices, Instead(baselines(index, schedule), pins, index, fitting(kept, index)), tuple(kept))
+
+
+def _answer(question: Question, run: Callable[[Problem], Solution], say: Say) -> Ranking:
+    solution = run(question.problem) if question.problem.settings else Solution((), 0.0, "infeasible")
+    if solution.proof == "interrupted" and not solution.candidates:
+        raise KeyboardInterrupt
+    say("simulating the best plans and the baselines")
+    return rank(question.problem, solution, question.indices, question.instead, run)
+
+
+def _solving(question: Question, gap: float, time_limit_s: float, progress: Progress | None) -> Callable[[Problem], Solution]:
+    def run(problem: Problem) -> Solution:
+        start = candidates_of(question.known, problem, question.indices)
+        return solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress, start=start)
+
+    return run
 
 
 def _searching(gap: float, time_limit_s: float, progress: Progress | None) -> Callable[[Problem, Rates, float], Cheapest]:

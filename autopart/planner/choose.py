@@ -1,4 +1,4 @@
-"""The end of planning: of the solver's candidates and the baselines, the plan whose simulated step is the shortest.
+"""The end of planning: the solver's candidates and the baselines, ranked by their simulated steps.
 
 The solver's formula is a surrogate for what a schedule does, so its best few plans are simulated, and so are the plans that a
 user would have made instead: what is chosen is never slower than any of those that fits. A plan whose simulated memory is more
@@ -7,16 +7,19 @@ than a device has is no plan; where that happens to all of them, the problem is 
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from autopart.cluster.cluster import Cluster
 from autopart.planner.baselines import Scored
 from autopart.planner.decode import decode
 from autopart.planner.meshes import Index
 from autopart.planner.problem import Candidate, Option, Problem, Solution
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.strategies import Pins
-from autopart.plans import Baseline, Plan, Proof
+from autopart.plans import Baseline, Plan, Proof, Search, problem_digest
 
 ATTEMPTS = 4
 NEAR = 1.3  # candidates whose formula is beyond this multiple of the best of their order are not simulated
@@ -31,23 +34,69 @@ def fastest(scores: Sequence[Score]) -> Score:
     return min(scores, key=lambda scored: scored.step_s)
 
 
-def choose(
-    problem: Problem,
-    solution: Solution,
-    indices: Sequence[Index],
-    instead: Instead,
-    solve: Solve,
-    pick: Pick = fastest,
-) -> Plan | None:
-    """The best plan with its estimate and the table of baselines; None where nothing fits. ``solve`` is asked again
-    only where every candidate turns out too large. ``indices`` by order of the blocks.
+@dataclass(frozen=True)
+class Instead:
+    """What a plan is compared with: the baselines, their blocks as traced in ``index``, and plans that are known already."""
+
+    table: tuple[Scored, ...]
+    pins: Pins
+    index: Index
+    known: tuple[Score, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Baseline, ...]:
+        return tuple(scored.row for scored in self.table)
+
+    @property
+    def competing(self) -> list[Score]:
+        """Those that can be done and have what the user fixed."""
+        baselines = [row.best for row in self.table if row.best and follows(row.best.plan, self.pins, self.index.cluster)]
+        return [*baselines, *self.known]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """What a search came to: plans that fit and have what was pinned, the best first (none: there is no plan); the table of
+    baselines; what was searched, and what the solver said of it.
     """
-    scores = [*best_candidates(problem, solution, indices, solve), *instead.competing]
-    if not scores:
+
+    scores: tuple[Score, ...]
+    table: tuple[Scored, ...]
+    problem: Problem
+    solution: Solution
+
+    @property
+    def lower_bound_s(self) -> float:
+        """On the formula of every plan; NaN where nothing was proven."""
+        return self.solution.lower_bound_s if math.isfinite(self.solution.lower_bound_s) else math.nan
+
+
+def rank(problem: Problem, solution: Solution, indices: Sequence[Index], instead: Instead, solve: Solve) -> Ranking:
+    """Candidates and what they are compared with by simulated step, each plan once. ``solve`` is asked again only where every
+    candidate turns out too large. ``indices`` by order of the blocks.
+    """
+    candidates = best_candidates(problem, solution, indices, solve)
+    scores = [scored for scored in candidates if follows(scored.plan, instead.pins, instead.index.cluster)]
+    for other in instead.competing:
+        if (other.plan.stages, other.plan.schedule) not in [(scored.plan.stages, scored.plan.schedule) for scored in scores]:
+            scores.append(other)
+    return Ranking(tuple(sorted(scores, key=lambda scored: scored.step_s)), instead.table, problem, solution)
+
+
+def chosen(ranking: Ranking, instead: Instead, pick: Pick = fastest) -> Plan | None:
+    """The plan that is picked with its estimate, the table of baselines and how it came about; None where there is none."""
+    if not ranking.scores:
         return None
-    best = pick(scores)
-    proof = Proof(solution.proof, space(problem)) if solution.candidates else None
-    return replace(best.plan, estimate=estimate(best, indices[0], solution.lower_bound_s, proof), baselines=instead.rows)
+    best, bound_s = pick(ranking.scores), ranking.lower_bound_s
+    proof = Proof(ranking.solution.proof, space(ranking.problem)) if ranking.solution.candidates else None
+    own = replace(best.plan, estimate=estimate(best, instead.index, bound_s, proof), baselines=instead.rows)
+    return recorded(own, instead.pins, bound_s)
+
+
+def recorded(plan: Plan, pins: Pins, lower_bound_s: float) -> Plan:
+    """With what was asked and what was found, for whoever edits it."""
+    assert plan.estimate is not None
+    return replace(plan, search=Search(problem_digest(plan), pins.said, plan.estimate.step_time_s, lower_bound_s))
 
 
 def space(problem: Problem) -> str:
@@ -63,38 +112,21 @@ def space(problem: Problem) -> str:
     return f"every cut of {blocks} into {stages} under {name}, {which}, up to {options} ways to run a stage"
 
 
-@dataclass(frozen=True)
-class Instead:
-    """What a plan is compared with: the baselines, their blocks as traced, and plans that are known already."""
-
-    table: tuple[Scored, ...]
-    pins: Pins
-    known: tuple[Score, ...] = ()
-
-    @property
-    def rows(self) -> tuple[Baseline, ...]:
-        return tuple(scored.row for scored in self.table)
-
-    @property
-    def competing(self) -> list[Score]:
-        """Those that can be done and have what the user fixed."""
-        baselines = [scored.best for scored in self.table if scored.best and follows(scored.best.plan, self.pins)]
-        return [*baselines, *self.known]
-
-
 def fitting(plans: Iterable[Plan], index: Index) -> tuple[Score, ...]:
     """Those that fit when simulated."""
     return tuple(scored for scored in (score(plan, index) for plan in plans) if not scored.overfull)
 
 
-def follows(plan: Plan, pins: Pins) -> bool:
-    """Whether a plan has what the user fixed."""
+def follows(plan: Plan, pins: Pins, cluster: Cluster) -> bool:
+    """Whether a plan has what the user fixed; layouts apart."""
+    used = Counter(cluster.ranks[rank].group for stage in plan.stages for rank in stage.ranks)
     return (
         pins.stages in (None, len(plan.stages))
         and pins.microbatches in (None, plan.schedule.microbatches)
         and all(pins.data in (None, stage.data) for stage in plan.stages)
         and all(pins.tensor in (None, stage.tensor) for stage in plan.stages)
         and all(pins.zero in (None, stage.zero) or stage.data == 1 for stage in plan.stages)
+        and all(used[group] >= least for group, least in enumerate(pins.least))
     )
 
 

@@ -83,7 +83,7 @@ class Columns:
 @dataclass(frozen=True, eq=False)
 class Chain:
     """What all columns of a setting share. ``devices`` of each group, slots in nodes and units of budgets; ``usage[o, g]`` what
-    an option takes of them; ``limit`` the most stages that a pipeline can have.
+    an option takes of them; ``limit`` the most stages that a pipeline can have; ``least`` is taken of them at least.
     """
 
     blocks: int
@@ -93,6 +93,7 @@ class Chain:
     limit: int
     usage: Ints
     shapes: Shapes
+    least: Ints
     neighbours: Neighbours | None = None
 
 
@@ -161,8 +162,10 @@ def make_chain(problem: Problem, setting: Setting, stack: Stack | None = None) -
     shapes = find_shapes(problem.blocks, find_runs(problem, setting, stack))
     limit = min(problem.blocks, sum(problem.devices), problem.stages or problem.blocks)
     devices = np.array(problem.limits, dtype=np.int64)
+    least = np.zeros(len(devices), dtype=np.int64)
+    least[: len(problem.least)] = problem.least
     neighbours = make_neighbours(setting, stack.usage, devices)
-    return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, stack.usage, shapes, neighbours)
+    return Chain(problem.blocks, devices, setting.microbatches, problem.stages, limit, stack.usage, shapes, least, neighbours)
 
 
 def make_columns(problem: Problem, setting: Setting, chain: Chain) -> Columns:

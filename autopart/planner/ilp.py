@@ -21,7 +21,7 @@ Objective
 Constraints
     (1) cover       sum_c b_cr z_c = len_r for every run
     (2) crossing    sum of z_c across a boundary between two runs <= 1
-    (3) devices     sum_c u_cg z_c <= devices_g
+    (3) devices     least_g <= sum_c u_cg z_c <= devices_g
     (4) stages      sum_c z_c <= L, or = the number that is asked for
     (5) anchored deadlines     later_r + (L - q + 1) sum {z_c : c anchored, ends in r, q_c <= q} <= L
     (6) floating deadlines     n(q) > 0 implies after_r + n(q) <= q, where n(q) = sum {z_c : c floats in r, q_c <= q} and
@@ -225,9 +225,12 @@ def crossing(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
 
 
 def devices(chain: Chain, columns: Columns, uses: _Uses) -> list[Row]:
-    """(3) No group is asked for more devices, or slots in its nodes, than it has, and no budget for more than its limit."""
+    """(3) No group is asked for more devices, or slots in its nodes, than it has, or for fewer than it is to give, and no budget
+    for more than its limit.
+    """
     usage = chain.usage[columns.option]
-    return [uses.weighted(usage[:, g]) <= int(limit) for g, limit in enumerate(chain.devices)]
+    most: list[Row] = [uses.weighted(usage[:, g]) <= int(limit) for g, limit in enumerate(chain.devices)]
+    return most + [uses.weighted(usage[:, g]) >= int(least) for g, least in enumerate(chain.least) if least]
 
 
 def stages(chain: Chain, uses: _Uses) -> list[Row]:

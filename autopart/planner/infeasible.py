@@ -59,7 +59,7 @@ def is_feasible(index: Index, pins: Pins, schedule: str, solve: Solve) -> bool:
     sketches = propose(index, pins, schedule)
     if not sketches:
         return False
-    problem = price(index, sketches, pins.stages)
+    problem = price(index, sketches, pins)
     return bool(best_candidates(problem, solve(problem), (index,), solve))
 
 

@@ -210,13 +210,8 @@ class Index:
 
     def mesh_of(self, stage: Stage) -> Mesh:
         """What a stage of a plan is priced by: the mesh that its layouts are of, else one that has them."""
-        if stage.tensor == 1:
-            return self.whole
-        start = self.blocks.index[stage.blocks[0]]
-        stop = start + len(stage.blocks)
-        for mesh in self._offered(stage):
-            if own_layouts(mesh.layouts, self.blocks, start, stop) == stage.layouts:
-                return mesh
+        if mesh := self.planned_mesh(stage):
+            return mesh
         weights, ranks, rows = stage.tensor_shares or (1,) * stage.tensor, stage.replica(0), max(stage.shares)
         device = pace_device(self.table, [self.cluster.device(rank) for rank in ranks], weights, rows)
         columns = topology(self.cluster, ranks)
@@ -226,6 +221,15 @@ class Index:
             return self._mesh(best_layout(self.blocks, prices, stage.layouts), prices)
 
         return self.table.remembered(("mesh", device, columns, weights, tuple(stage.layouts.items()), rows), found)
+
+    def planned_mesh(self, stage: Stage) -> Mesh | None:
+        """The mesh of the planner that a stage runs on, if its layouts are those of one."""
+        if stage.tensor == 1:
+            return self.whole
+        start = self.blocks.index[stage.blocks[0]]
+        stop = start + len(stage.blocks)
+        offered = self._offered(stage)
+        return next((mesh for mesh in offered if own_layouts(mesh.layouts, self.blocks, start, stop) == stage.layouts), None)
 
     def _offered(self, stage: Stage) -> tuple[Mesh, ...]:
         """What the planner may have run the stage on."""

@@ -55,6 +55,8 @@ def step_s(problem: Problem, setting: int, choices: tuple[Choice, ...]) -> float
     used = [taken(chosen.options[c.option]) for c in choices]
     if any(sum(each) > have for each, have in zip(zip(*used, strict=True), (*problem.devices, *problem.slots), strict=True)):
         return None
+    if any(sum(each) < least for each, least in zip(zip(*used, strict=True), problem.least, strict=False)):
+        return None
     working = working_devices(problem, setting, choices)
     if any(_taken(budget.each, working) > budget.limit for budget in problem.budgets):
         return None
@@ -122,6 +124,11 @@ def fits(option: Option, start: int, stop: int, position: int, setting: Setting,
     return True
 
 
+def _enough(problem: Problem, left: tuple[int, ...]) -> bool:
+    """Whether so many devices as there must be are taken."""
+    return all(have - rest >= least for have, rest, least in zip(problem.devices, left, problem.least, strict=False))
+
+
 def _best_of_setting(problem: Problem, index: int, value: Value) -> tuple[float, Candidate] | None:
     """Depth first from the end of the chain, one stage at a time."""
     setting = problem.settings[index]
@@ -162,7 +169,7 @@ def _best_of_setting(problem: Problem, index: int, value: Value) -> tuple[float,
             return
         stop = tail[0].start if tail else problem.blocks
         if stop == 0:
-            if problem.stages in (None, len(tail)):
+            if problem.stages in (None, len(tail)) and _enough(problem, left):
                 incumbent[:] = [(worth, Candidate(index, tail, step, surcharge_s(problem, working)))]
             return
         for start in range(stop):

@@ -41,23 +41,27 @@ from cost_models.collective import Topology
 from cost_models.memory import PRECISIONS, usable_bytes
 
 
-def price(index: Index, sketches: Iterable[SettingSketch], stages: int | None = None) -> Problem:
-    """The problem of choosing among these options, for the blocks in the order of the index."""
+def price(index: Index, sketches: Iterable[SettingSketch], pins: Pins | None = None) -> Problem:
+    """The problem of choosing among these options, for the blocks in the order of the index, with as many stages and devices as
+    the pins say.
+    """
+    pins = pins or Pins()
     settings = tuple(sketches)
     return Problem(
         kinds=_kinds(index, settings),
         devices=tuple(group.devices for group in index.cluster.groups),
         settings=tuple(_setting(index, sketch) for sketch in settings),
         ties=price_ties(index.table),
-        stages=stages,
+        stages=pins.stages,
         slots=slots(index.cluster),
+        least=pins.least,
     )
 
 
-def price_orders(indices: Sequence[Index], sketches: Iterable[SettingSketch], stages: int | None = None) -> Problem:
+def price_orders(indices: Sequence[Index], sketches: Iterable[SettingSketch], pins: Pins | None = None) -> Problem:
     """The problem of choosing among these options for the blocks in each order; a setting's order is its place in ``indices``."""
     settings = tuple(sketches)
-    own, *others = [price(index, settings, stages) for index in indices]
+    own, *others = [price(index, settings, pins) for index in indices]
     further = [replace(each, order=order) for order, other in enumerate(others, start=1) for each in other.settings]
     orders = tuple(Order(other.kinds, other.ties) for other in others)
     return replace(own, settings=(*own.settings, *further), others=orders)

@@ -205,6 +205,7 @@ class Problem:
     slots: tuple[int, ...] = ()  # beside devices, another limit of the same sort
     budgets: tuple[Budget, ...] = ()
     others: tuple[Order, ...] = ()
+    least: tuple[int, ...] = ()  # devices of each group that a pipeline takes at least; empty: none
 
     @property
     def blocks(self) -> int:

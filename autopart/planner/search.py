@@ -271,7 +271,7 @@ def _examine(search: _Search, box: Box) -> None:
         tolerance_s=max(0.02 * width_s, 1e-3 * search.gap * min(search.best_s, root.ceiling_s)), check=search.check,
     )  # fmt: skip
     for path in bound.paths[len(box.paths) :]:
-        if (path.usage <= root.chain.devices).all():
+        if (path.usage <= root.chain.devices).all() and (path.usage >= root.chain.least).all():
             _offer(search, box.setting, box.columns, _placed(root.chain, box.columns, path))
     box = replace(box, bound_s=max(box.bound_s, bound.value_s + base_s), price=bound.price, paths=bound.paths)
     search.current_s = box.bound_s

@@ -12,7 +12,7 @@ from autopart.cluster.tariffs import Tariff, tariff
 from autopart.cluster.units import format_seconds
 from autopart.errors import Infeasible
 from autopart.planner.cheapest import Cheapest
-from autopart.planner.choose import ATTEMPTS, SLACK, Instead, Solve, best_candidates, decoded, with_memory
+from autopart.planner.choose import ATTEMPTS, SLACK, Instead, Solve, best_candidates, decoded, recorded, with_memory
 from autopart.planner.meshes import Index
 from autopart.planner.problem import Problem
 from autopart.planner.rates import Rates, make_rates
@@ -55,7 +55,8 @@ def cheapest_plan(
     own = estimate(best, index, found.fastest_s)
     rows = tuple(replace(s.row, value=value(s.best)) if s.best else s.row for s in instead.table)
     cost = cost_of(best.plan, own, drawn, index, wish, drawn.value(found.lower_bound, 1.0))
-    return replace(best.plan, estimate=replace(own, cost=cost), baselines=rows)
+    plan = replace(best.plan, estimate=replace(own, cost=cost), baselines=rows)
+    return recorded(plan, instead.pins, found.fastest_s)
 
 
 def _candidates(

@@ -27,8 +27,9 @@ What is left out, because the lower bound of a solution speaks of these options 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import combinations, islice, product
+from typing import Any
 
 from autopart.planner.joined import EVERY_COUNT, joined_parts
 from autopart.planner.problem import replicas_of
@@ -44,7 +45,7 @@ MICROBATCHES = 20
 @dataclass(frozen=True, slots=True)
 class Pins:
     """What a user fixed: the number of stages, of replicas of each stage, of microbatches, of columns of each replica; the ZeRO
-    level of stages of several replicas; layouts by glob.
+    level of stages of several replicas; layouts by glob; how many devices of each group are used at least (empty: none).
     """
 
     stages: int | None = None
@@ -53,6 +54,13 @@ class Pins:
     tensor: int | None = None
     zero: int | None = None
     layouts: Mapping[str, str] = field(default_factory=dict)
+    least: tuple[int, ...] = ()
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What is fixed, by name: as a plan records it."""
+        every = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: dict(value) if name == "layouts" else value for name, value in every.items() if value or value == 0}
 
 
 @dataclass(frozen=True, slots=True)

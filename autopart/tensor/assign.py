@@ -25,6 +25,7 @@ from autopart.tensor.network import INFINITE, Network, OpKey, add, chosen, netwo
 from autopart.tensor.prices import Prices
 from autopart.tensor.ways import Axis, Way
 
+MOST_NAMED = 8  # layouts in a message
 EVERYTHING = "*"  # the last pattern of a whole layout: the rest is replicated
 
 
@@ -50,8 +51,10 @@ def best_layout(blocks: Blocks, prices: Prices, pins: Mapping[str, str] | None =
     fix(net, pins or {}, frozenset(of) if of is not None else None)
     seconds, values = minimize(net.sizes, net.tables)
     if not np.isfinite(seconds):
+        every = [f"{name} = {text}" for name, text in (pins or {}).items()]
+        more = f", and {len(every) - MOST_NAMED} more" if len(every) > MOST_NAMED else ""
         raise PlanError(
-            "no layout of the model has all of these: " + ", ".join(f"{name} = {text}" for name, text in (pins or {}).items()),
+            f"no layout of the model has all of these: {', '.join(every[:MOST_NAMED])}{more}",
             where="layouts",
             remedy="Leave some of them out; the planner completes the rest.",
         )
@@ -71,10 +74,11 @@ def fix(net: Network, pins: Mapping[str, str], of: frozenset[str] | None) -> Non
         used.update(matches.values())
         names = [name for name in matches if spoken is None or name in spoken]
         found = {matches[name] for name in names}
+        found = found - {EVERYTHING} or found  # of ops that are run alike some may have no name of their own in the plan
         for pattern in found:
-            allowed = np.array([said(option, pins[pattern], net.prices.axis) for option in _texts(net, key)])
+            allowed = np.array([said(option, pins[pattern], net.prices.axis) for option in texts_of(net, key)])
             if not allowed.any():
-                _refuse(names[0], pattern, pins[pattern], _texts(net, key))
+                _refuse(names[0], pattern, pins[pattern], texts_of(net, key))
             add(net, (variable,), np.where(allowed, 0.0, INFINITE))
     every = [name for names in net.members.values() for name in names]
     for pattern in pins:
@@ -130,7 +134,8 @@ def way_text(way: Way, axis: Axis) -> str:
     return f"{inputs} -> {outputs}".strip()
 
 
-def _texts(net: Network, key: OpKey | str) -> list[str]:
+def texts_of(net: Network, key: OpKey | str) -> list[str]:
+    """What a variable's values are called."""
     axis = net.prices.axis
     if isinstance(key, str):
         return [place_text(place, axis) for place in net.held[key]]
@@ -142,7 +147,7 @@ def text_of(net: Network, values: Sequence[int]) -> Mapping[str, str]:
     every: dict[str, str] = {}
     groups: list[tuple[list[str], str]] = []
     for key, variable in net.variables.items():
-        names, text = net.members[key], _texts(net, key)[values[variable]]
+        names, text = net.members[key], texts_of(net, key)[values[variable]]
         every.update(dict.fromkeys(names, text))
         if not replicated_text(text):
             groups.append((names, text))

@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -255,8 +256,8 @@ def test_help_needs_neither_torch_nor_solver() -> None:
     )
     done = python("-c", script)
     assert done.returncode == 0, done.stderr
-    for command in ("plan", "show", "price", "compile", "run", "devices"):
-        assert f"\n    {command} " in done.stdout
+    for command in ("plan", "show", "price", "explain", "diff", "compile", "run", "devices", "completion"):
+        assert re.search(rf"\n    {command}\s", done.stdout)
 
 
 def test_show_needs_no_torch(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

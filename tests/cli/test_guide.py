@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,32 @@ def test_every_message_of_the_guide_is_provoked() -> None:
     assert len(MESSAGES) == len(MISTAKES) + 2
 
 
+# What a person asks of a plan for eight GPUs in four machines, and what the answer has, by the start of the question.
+ANSWERS = {
+    "Why does GPU 7": ("Why not rank 7", "T4-16GB (rank 6", "more than"),
+    "What if the link": ("What if network a-v = 100 Gb/s", "The plan as it is fits and takes"),
+    "Does it fit": ("What if memory = 24 GB", "The plan as it is fits"),
+    "How much do I lose": ("Why not ddp", "more than", "more reduce"),
+    "Why not three stages": ("Why not stages=3,tensor=2", "The best of that kind takes"),
+}
+
+
+def test_a_persons_questions_are_answered_by_one_command_each(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = re.findall(r"^\| (.*?) \| `autopart (explain .*?)` \|$", GUIDE, re.MULTILINE)
+    questions = {question: command for question, command in rows if "--op" not in command}
+    assert len(questions) == len(ANSWERS)
+    mixed = (ROOT / "examples/clusters/mixed.yaml").read_text()
+    Path("cluster.yaml").write_text(mixed)
+    Path("model.py").write_text((ROOT / "examples/models/mlp.py").read_text())
+    assert run(capsys, *["plan", "model.py", "--devices", "cluster.yaml", "--batch-size", "16"]).status == 0
+    for start, words in ANSWERS.items():
+        (command,) = (command for question, command in questions.items() if question.startswith(start))
+        done = run(capsys, *shlex.split(command))
+        assert done.status == 0, done.err
+        for word in words:
+            assert word in done.out, (command, done.out)
+
+
 def test_the_plan_written_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "docs/reference"
     folder.mkdir(parents=True)
@@ -120,6 +147,7 @@ def test_every_field_is_described() -> None:
     described = set(re.findall(r"[\w.]+", " ".join(re.findall(r"^\| (.*?) \|", REFERENCE, re.MULTILINE))))
     top = schema["properties"]
     fields = {"format", "batch_size", "stages", "unused_ranks", "estimate", "baselines", "moves"}
+    fields |= {"search", *top["search"]["properties"]}
     fields |= {f"{name}.{key}" for name in ("model", "cluster", "settings", "schedule") for key in top[name]["properties"]}
     fields |= {*top["stages"]["items"]["properties"], *top["estimate"]["properties"], *top["moves"]["properties"]}
     assert fields - described == set()

@@ -45,6 +45,6 @@ def test_interrupted_with_nothing_in_hand(index: Index, monkeypatch: pytest.Monk
 
 def test_out_of_time_with_nothing_in_hand_is_not_called_impossible(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     ending(monkeypatch, "time limit", found=False)
-    monkeypatch.setattr(best, "choose", lambda *_: None)
+    monkeypatch.setattr(best, "chosen", lambda *_: None)
     with pytest.raises(Infeasible, match="nor was it ruled out"):
         best_plan(index)
