@@ -25,7 +25,7 @@ def show_plan(arguments: argparse.Namespace) -> None:
     from autopart.planfile import dump_plan, load_plan
 
     plan = load_plan(arguments.plan)
-    with about(arguments.plan), users_code():
+    with about(arguments.plan):
         if arguments.format == "json":
             text = dump_plan(plan)
         elif arguments.format == "text":
@@ -64,7 +64,8 @@ def _drawn(plan: Plan, arguments: argparse.Namespace) -> str:
     say = progress(arguments)
     from autopart.pictures import picture
 
-    return picture(plan, arguments.format, say=say)
+    with users_code():
+        return picture(plan, arguments.format, say=say)
 
 
 def add_parsers(commands: Subparsers) -> None:

@@ -87,13 +87,16 @@ class Rewritten(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """The way back from a problem: what its numbers were made of. ``layouts`` are the user's wishes by glob."""
+    """The way back from a problem: what its numbers were made of. ``layouts`` are the user's wishes by glob; ``traced`` is the
+    index with the blocks as traced, of one that has them in another order.
+    """
 
     table: BlockTable
     cluster: Cluster
     model: ModelRef
     settings: Settings
     layouts: Mapping[str, str] = field(default_factory=dict)
+    traced: Index | None = None
 
     @property
     def blocks(self) -> Blocks:
@@ -153,11 +156,22 @@ class Index:
         many = min(MANY, self.batch_size)
         return tuple(dict.fromkeys((many, min(FEW, many))))
 
+    def _layout(self, prices: Prices) -> Layout:
+        """The best layout under these prices, which no order of the blocks changes: found for the traced one alone."""
+        base = self.traced or self
+        key = ("layout", prices.axis.weights, prices.device, prices.rows, prices.topology, prices.byte_s)
+
+        def found() -> Layout:
+            asked = prices_of(base.table, prices.axis.weights, prices.device, prices.rows, prices.topology)
+            return best_layout(base.blocks, replace(asked, byte_s=prices.byte_s), self.layouts)
+
+        return base.table.remembered((*key, tuple(self.layouts.items())), found)
+
     def _meshes(self, each: Iterable[Prices]) -> tuple[Mesh, ...]:
         """The best layout under each of these prices, once."""
         found: dict[tuple[tuple[str, str], ...], Mesh] = {}
         for prices in each:
-            layout = best_layout(self.blocks, prices, self.layouts)
+            layout = self._layout(prices)
             if layout.text and tuple(layout.text.items()) not in found:
                 known_layouts(self.table, layout.axis.weights).append(layout)
                 found.setdefault(tuple(layout.text.items()), self._mesh(layout, prices))
@@ -198,11 +212,11 @@ class Index:
         def found() -> BlockTable:
             return self.table_of(in_order(self.blocks, plan.blocks))
 
-        return replace(self, table=self.table.remembered(("order", plan.blocks), found))
+        return replace(self, table=self.table.remembered(("order", plan.blocks), found), traced=self.traced or self)
 
     def in_every_order(self) -> tuple[Index, ...]:
         """One for each order of the blocks that is tried, this one first."""
-        return (self, *(replace(self, table=self.table_of(blocks)) for blocks in orders(self.blocks)[1:]))
+        return (self, *(replace(self, table=self.table_of(blocks), traced=self) for blocks in orders(self.blocks)[1:]))
 
     def table_of(self, blocks: Blocks) -> BlockTable:
         """A table of prices for blocks of this model that were rewritten or put in another order."""

@@ -156,14 +156,18 @@ def test_shape_of_a_set_of_ranks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "devices"), {"uniform": 8, "mixed": 8, "cpus": 4, "laptop": 4, "large": 128}.items(), ids=lambda value: str(value)
+    ("file", "devices"),
+    {"uniform": 8, "mixed": 8, "cpus": 4, "laptop": 4, "large": 128, "box": 4, "thousands": 4096}.items(),
+    ids=lambda value: str(value),
 )
 def test_examples(file: str, devices: int) -> None:
     assert len(load_cluster(EXAMPLES / f"{file}.yaml").ranks) == devices
 
 
 def test_every_example_is_tested() -> None:
-    assert sorted(path.stem for path in EXAMPLES.glob("*.yaml")) == sorted(["uniform", "mixed", "cpus", "laptop", "large"])
+    assert sorted(path.stem for path in EXAMPLES.glob("*.yaml")) == sorted(
+        ["uniform", "mixed", "cpus", "laptop", "large", "box", "thousands"]
+    )
 
 
 def test_mixed_example_has_three_types() -> None:
