@@ -49,7 +49,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,6 +56,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
+from autopart.cpsat import make_solver, run
 from autopart.planner.columns import FOREVER, Chain, Columns
 from autopart.planner.order import Stages
 from autopart.planner.pairs import pairs
@@ -158,7 +158,7 @@ def solve_leaf(
         model.add(objective <= int((cutoff_s - base_s) / unit_s) + 1)
     model.minimize(objective)
     solver = _make_solver(slack_s / unit_s, effort_s, time_s)
-    status = _run(solver, model)
+    status = run(solver, model)
     if status == cp_model.INFEASIBLE:
         return Leaf(cutoff_s, empty=True)
     assert status in (cp_model.OPTIMAL, cp_model.FEASIBLE, cp_model.UNKNOWN), solver.status_name(status)
@@ -171,28 +171,14 @@ def solve_leaf(
 
 
 def _make_solver(slack: float, effort_s: float, time_s: float) -> cp_model.CpSolver:
-    """One worker and a limit that does not depend on the clock: the same search every time."""
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = 0
+    """A limit that does not depend on the clock: the same search every time."""
+    solver = make_solver()
     solver.parameters.cp_model_presolve = False  # OR-tools 9.15 can presolve the optimum away (google/or-tools#5274, #5293)
     solver.parameters.linearization_level = 2
     solver.parameters.absolute_gap_limit = float(int(slack))
     solver.parameters.max_deterministic_time = effort_s
     solver.parameters.max_time_in_seconds = max(time_s, 0.01)
-    solver.parameters.catch_sigint_signal = False
     return solver
-
-
-def _run(solver: cp_model.CpSolver, model: cp_model.CpModel) -> cp_model.CpSolverStatus:
-    """Solve beside the main thread, which so hears of Ctrl-C at once."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        running = pool.submit(solver.solve, model)
-        try:
-            return running.result()
-        except KeyboardInterrupt:
-            solver.stop_search()
-            raise
 
 
 def _make_uses(model: cp_model.CpModel, chain: Chain, columns: Columns) -> _Uses:

@@ -32,6 +32,7 @@ from itertools import pairwise
 import numpy as np
 from ortools.sat.python import cp_model
 
+from autopart.cpsat import make_solver, run
 from autopart.profiled.groups import Groups
 from autopart.profiled.order import directions, topological
 from autopart.profiled.problem import Problem
@@ -198,13 +199,11 @@ def _schedule(program: _Program, peak: Flag) -> None:
 
 
 def _run(program: _Program, time_limit_s: float, gap: float) -> Found:
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = 0
+    solver = make_solver()
     solver.parameters.relative_gap_limit = gap
     solver.parameters.max_deterministic_time = max(0.0, SPEED * time_limit_s)
     solver.parameters.max_time_in_seconds = max(0.01, time_limit_s)
-    status = solver.solve(program.model)
+    status = run(solver, program.model)
     if status == cp_model.INFEASIBLE:
         return Found((), (), math.inf, infeasible=True)
     bound = max(0.0, solver.best_objective_bound) * program.unit_s * (1 - 1e-12)
