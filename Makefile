@@ -15,8 +15,9 @@ demo: $(VENV)/.demo
 	$(BIN)/autopart compile out/plan.json -o out/gpt2
 	$(BIN)/autopart run out/plan.json --steps 5 --compare
 
+# Two files of tests at a time; some of them start up to eight processes.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.lint lint test
 
