@@ -123,7 +123,7 @@ def test_a_persons_questions_are_answered_by_one_command_each(here: Path, capsys
     mixed = (ROOT / "examples/clusters/mixed.yaml").read_text()
     Path("cluster.yaml").write_text(mixed)
     Path("model.py").write_text((ROOT / "examples/models/mlp.py").read_text())
-    assert run(capsys, *["plan", "model.py", "--devices", "cluster.yaml", "--batch-size", "16"]).status == 0
+    assert run(capsys, *["plan", "model.py", "--devices", "cluster.yaml", "--batch-size", "64"]).status == 0
     for start, words in ANSWERS.items():
         (command,) = (command for question, command in questions.items() if question.startswith(start))
         done = run(capsys, *shlex.split(command))

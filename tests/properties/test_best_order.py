@@ -92,11 +92,11 @@ def found(seed: int) -> Found | None:
     sketches = propose(index, PINS)
     every = {}
     for order in ([names[number] for number in numbers] for numbers in numbered):
-        best = oracle.best(price(index_of(in_order(blocks, order), seed), sketches, stages))
+        best = oracle.best(price(index_of(in_order(blocks, order), seed), sketches, Pins(stages=stages)))
         assert best is not None
         every[tuple(order)] = best.step_s
     indices = index.in_every_order()
-    solution = solve(price_orders(indices, sketches, stages), gap=0.0)
+    solution = solve(price_orders(indices, sketches, Pins(stages=stages)), gap=0.0)
     return Found(every, tuple(names_of(i.blocks) for i in indices), solution.candidates[0].step_s, solution.lower_bound_s)
 
 
