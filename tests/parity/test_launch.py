@@ -61,7 +61,8 @@ def test_no_process_outlives_the_launcher(tmp_path: Path, end: signal.Signals) -
     script.write_text(
         f"import os, time\nopen(r'{tmp_path}/pid' + os.environ['RANK'], 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
     )
-    program = f"from pathlib import Path; from autopart.runtime.launch import launch; launch(Path(r'{script}'), 2)"
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background job ignores it
+    program = f"{heard}; from pathlib import Path; from autopart.runtime.launch import launch; launch(Path(r'{script}'), 2)"
     launcher = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     files = [tmp_path / f"pid{rank}" for rank in range(2)]
     try:
