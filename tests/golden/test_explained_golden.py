@@ -20,25 +20,11 @@ from autopart.explain.text import format_explanation
 from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
 from tests.golden.test_shown_golden import CLUSTER, NAMES, PLAN
 from tests.graphs import transformer
+from tests.shown import WIDE
 
 Golden = Callable[[str, str], None]
 
-LARGE_CLUSTER = parse_cluster(
-    """\
-nodes:
-  - name: h
-    count: 4
-    devices: {type: H100-80GB, count: 8}
-    interconnect: {bandwidth: 450 GB/s, latency: 3 us}
-    network: {bandwidth: 3200 Gb/s, latency: 5 us}
-  - name: a
-    count: 4
-    devices: {type: A100-80GB, count: 8}
-    interconnect: {bandwidth: 300 GB/s, latency: 3 us}
-    network: {bandwidth: 1600 Gb/s, latency: 5 us}
-""",
-    "large.yaml",
-)
+LARGE_CLUSTER = parse_cluster(WIDE, "large.yaml")
 LARGE_NAMES = tuple(block.name for block in group(transformer(layers=80)).blocks)
 
 
