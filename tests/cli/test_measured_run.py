@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -50,4 +49,4 @@ def test_a_run_is_recorded_beside_its_simulation(
     assert any("executed" in event["args"].get("name", "") for event in trace["traceEvents"] if event["ph"] == "M")
     assert_refused(run(capsys, "show", "plan.json", "--measured", "recording.json", "--format", "html"), "--measured", "trace")
     assert_refused(run(capsys, "show", "plan.json", "--measured", "plan.json"), "plan.json", "recording")
-    assert_refused(run(capsys, "run", "plan.json", "--measure", os.path.join("no", "such.json")), "no directory")
+    assert_refused(run(capsys, "run", "plan.json", "--measure", str(Path("no") / "such.json")), "no directory")

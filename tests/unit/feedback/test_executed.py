@@ -113,5 +113,5 @@ def test_a_recording_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="rank 0 ran something else"):
         load_executed(str(file), made.scored.program)
     file.write_text('{"format": 1, "kind": "recording", "ranks": {"0": {"offset_s": 0, "steps": [], "end": 1}}}')
-    with pytest.raises(InputError, match="recording.json"):
+    with pytest.raises(InputError, match=r"recording\.json"):
         load_executed(str(file), made.scored.program)
