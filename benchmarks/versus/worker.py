@@ -1,0 +1,65 @@
+"""What every rank runs: a job's contenders one after the other, in one launch.
+
+    worker.py job.json result.json
+
+A job is {"model", "batch", "warm_up", "steps", "runs": [{"name", "kind", "options"}, ...]}; the result, which the first rank
+writes after every run, {name: {"step_s", "loss"}} or {name: {"error"}}.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from benchmarks.versus.contenders import CONTENDERS
+from benchmarks.versus.work import Step, Work
+
+
+def main() -> None:
+    job, result = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    work = Work(job["model"], job["batch"])
+    found: dict[str, Any] = {}
+    for run in job["runs"]:
+        found[run["name"]] = _run(work, run, job["warm_up"], job["steps"])
+        if dist.get_rank() == 0:
+            result.write_text(json.dumps(found))
+        gc.collect()
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _run(work: Work, run: dict[str, Any], warm_up: int, steps: int) -> dict[str, Any]:
+    """Seconds of a step, as the clock of this rank has it between two points at which all ranks meet; the first step's loss."""
+    step = CONTENDERS[run["kind"]](work, **run["options"])
+    loss = _total(step() if step else None)
+    _repeat(step, warm_up - 1)
+    dist.barrier()
+    start = perf_counter()
+    _repeat(step, steps)
+    dist.barrier()
+    return {"step_s": (perf_counter() - start) / steps, "loss": loss}
+
+
+def _repeat(step: Step | None, times: int) -> None:
+    for _ in range(times if step else 0):
+        step()  # type: ignore[misc]
+
+
+def _total(loss: torch.Tensor | None) -> float:
+    """Over all ranks."""
+    found = torch.zeros(1) if loss is None else loss.reshape(1).float()
+    dist.all_reduce(found)
+    return float(found)
+
+
+if __name__ == "__main__":
+    main()
