@@ -18,8 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cost_models.hardware import UNUSED_LINK, Link
+
+Library = Literal["nccl", "gloo"]
+"""Whose algorithms run: of gloo where a device is a CPU."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Topology:
     ranks_per_node: tuple[int, ...]
     inside: Link = UNUSED_LINK
     across: Link = UNUSED_LINK
+    library: Library = "nccl"
 
     @property
     def ranks(self) -> int:
@@ -80,6 +85,18 @@ def all_reduce_s(nbytes: float, topology: Topology) -> float:
     """Everybody gets the sum of everybody's ``nbytes``."""
     flat = 2 * _ring_s(nbytes, topology.ranks, topology.slowest)
     return min(flat, hierarchical_all_reduce_s(nbytes, topology))
+
+
+def all_to_all_s(nbytes: float, topology: Topology) -> float:
+    """Everybody sends everybody else an equal part of ``nbytes``, all at once."""
+    ranks = topology.ranks
+    if ranks < 2 or nbytes <= 0:
+        return 0.0
+    inside = max(here - 1 for here in topology.ranks_per_node) / ranks * nbytes / topology.inside.bandwidth_bytes_per_s
+    across = (
+        max(here * (ranks - here) for here in topology.ranks_per_node) / ranks * nbytes / topology.across.bandwidth_bytes_per_s
+    )
+    return topology.slowest.latency_s + max(inside, across)
 
 
 def hierarchical_all_reduce_s(nbytes: float, topology: Topology) -> float:
