@@ -1,6 +1,7 @@
 """From times of messages to the two numbers of a link: a + n/B (Hockney), by least squares of relative residuals.
 
-A message of 64 bytes that is off by a tenth weighs as much as one of four megabytes that is; each time is a median already.
+A message of 64 bytes that is off by a tenth weighs as much as one of four megabytes that is, and twice too long as much as twice
+too short. Each time is one of many already.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from cost_models.hardware import Link
 
-LEAST_SLOPE = 1e-15
+ROUNDS = 30
+LEAST_SLOPE, LEAST_S = 1e-15, 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +40,22 @@ def fit(nbytes: Sequence[float], seconds: Sequence[float]) -> Fit:
     sizes, times = np.asarray(nbytes, dtype=np.float64), np.asarray(seconds, dtype=np.float64)
     assert len(set(sizes)) > 1, "a line needs two sizes"
     assert (times > 0).all(), "a message takes time"
-    rows = np.stack([np.ones_like(sizes), sizes], axis=1) / times[:, None]  # rows @ (a, b) - 1 are the relative residuals
-    line = _not_negative(rows)
-    residuals = np.abs(rows @ line - 1)
+    columns = np.stack([np.ones_like(sizes), sizes], axis=1)
+    line, fitted = np.zeros(2), times
+    for _ in range(ROUNDS):
+        scale = 1 / np.sqrt(times * fitted)  # of (fitted - times)^2 / (fitted * times), with the fit of the round before
+        line = _not_negative(columns * scale[:, None], times * scale)
+        fitted = np.maximum(columns @ line, LEAST_S)
+    residuals = np.abs(fitted / times - 1)
     return Fit(float(line[0]), float(line[1]), float(residuals.mean()), float(residuals.max()))
 
 
-def _not_negative(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Least squares of rows @ line = 1 with both numbers at least 0."""
-    both, *_ = np.linalg.lstsq(rows, np.ones(len(rows)), rcond=None)
+def _not_negative(rows: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least squares of rows @ line = wanted with both numbers at least 0."""
+    both, *_ = np.linalg.lstsq(rows, wanted, rcond=None)
     if (both >= 0).all():
         return np.asarray(both, dtype=np.float64)
     kept = int(both.argmax())
     found = np.zeros(2)
-    found[kept] = rows[:, kept].sum() / (rows[:, kept] ** 2).sum()
+    found[kept] = (rows[:, kept] * wanted).sum() / (rows[:, kept] ** 2).sum()
     return found

@@ -1,8 +1,9 @@
 """The hosts' network: a namespace a host, a bridge in one of its own, an uplink from each host to the bridge.
 
 Both directions of an uplink, and the loopback that ranks of one host talk over, are shaped by queueing disciplines of the
-sender: TBF, or HTB where a path to one host is slower than the uplink. A bucket holds a millisecond of traffic, a queue 200 ms:
-TCP rarely sees a drop, as on a switch with flow control.
+sender: TBF, or HTB where a path to one host is slower than the uplink. A bucket holds a quarter of a millisecond of traffic: what
+fits into it goes at once. A queue holds 200 ms: TCP rarely sees a drop, as on a switch with flow control. TCP hands over packets
+no larger than the smallest bucket; the kernel would cut larger ones into frames, for several times the processor time of a byte.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from benchmarks.testbed.spec import Host, Testbed
 
 MTU = 1500
 UPLINK, LOOPBACK = "eth0", "lo"
-BURST_S, QUEUE_S, LEAST_QUEUE_BYTES = 1e-3, 0.2, 2**18
+BURST_S, QUEUE_S, LEAST_QUEUE_BYTES = 2.5e-4, 0.2, 2**18
+LEAST_BURST = 4  # packets
 UNLIMITED_BYTES_PER_S = 5e9
+LARGEST_PACKET_BYTES = 65536  # the kernel's own limit
 
 Paths = Sequence[tuple[str, float]]  # address and bytes/s
 
@@ -30,6 +33,13 @@ class Network:
         self._name, self._testbed = name, testbed
         self._switch = f"{name}-switch"
         self.relays: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def _packet_bytes(self) -> int:
+        """That TCP hands over at once, to be cut by the receiver's end."""
+        hosts = self._testbed.hosts
+        rates = [rate for host in hosts for rate in (host.bandwidth_bytes_per_s, *(rate for _, rate in host.slow)) if rate]
+        return min([LARGEST_PACKET_BYTES, *map(_burst_bytes, rates)])
 
     def namespace(self, host: int) -> str:
         return f"{self._name}-{self._testbed.hosts[host].name}"
@@ -54,7 +64,21 @@ class Network:
             command("ip", "link", "add", port, "netns", self._switch, "type", "veth", *far)
         command("ip", "-n", self._switch, "link", "set", port, "mtu", MTU, "master", "br0", "up")
         command("ip", "-n", namespace, "addr", "add", f"{self.address(index)}/24", "dev", UPLINK)
-        command("ip", "-n", namespace, "link", "set", UPLINK, "mtu", MTU, "txqueuelen", 10000, "up")
+        command(
+            "ip",
+            "-n",
+            namespace,
+            "link",
+            "set",
+            UPLINK,
+            "mtu",
+            MTU,
+            "gso_max_size",
+            self._packet_bytes,
+            "txqueuelen",
+            10000,
+            "up",
+        )
         command("ip", "-n", namespace, "link", "set", LOOPBACK, "up")
         self._shape_host(index, host)
 
@@ -99,7 +123,7 @@ def namespaces(prefix: str) -> list[str]:
 
 
 def _burst_bytes(rate: float) -> int:
-    return max(10 * MTU, int(rate * BURST_S))
+    return max(LEAST_BURST * MTU, int(rate * BURST_S))
 
 
 def _limit(namespace: str, device: str, rate: float) -> None:
