@@ -11,7 +11,7 @@ IJHPCA 19(1), 2005; Patarasu and Yuan, JPDC 69(2), 2009, for the ring's optimali
                                  scatter and ring  (ceil(log2 p) + p-1) a + 2 (p-1)/p n/B
 
 Gloo has no hierarchy. A message takes c of its sender's and of its receiver's time, a byte C. Whoever receives in a collective
-first tells the sender that there is room, so a message takes 2a: measured over links of 10 ms 2.0 to 2.3 times that for every step
+first tells the sender that there is room, so a message takes 2a: measured over links of 10 ms 2.0 to 2.3 times a for every step
 of a ring of 2 to 4 ranks, and once for an all-to-all whatever p is (1.0 between two ranks whose receive was posted before). A
 ring moves each part in two halves, one under way while the other is asked for (gloo/allreduce.cc, gloo/allgather.cc):
 
@@ -107,6 +107,15 @@ def all_reduce_s(nbytes: float, topology: Topology) -> float:
         return 2 * _gloo_ring_s(nbytes, topology)
     flat = 2 * _ring_s(nbytes, topology.ranks, topology.slowest)
     return min(flat, hierarchical_all_reduce_s(nbytes, topology))
+
+
+def all_reduce_handling_s(nbytes: float, topology: Topology) -> float:
+    """What an all_reduce takes from computing on the slowest device while it runs beside it."""
+    ranks = topology.ranks
+    if ranks < 2 or nbytes <= 0:
+        return 0.0
+    byte_cpu_s = topology.byte_cpu_s if topology.nodes > 1 else 0.0
+    return 2 * (ranks - 1) * (4 * topology.message_cpu_s + 2 * nbytes / ranks * byte_cpu_s)
 
 
 def axis_sum_s(nbytes: float, topology: Topology) -> float:

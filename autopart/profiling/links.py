@@ -20,7 +20,7 @@ import torch.distributed as dist
 from autopart.cluster.cluster import Cluster, topology
 from autopart.cluster.load import load_cluster
 from autopart.errors import RunError
-from autopart.profiling.paths import Collective, Links, Path, paths, with_links
+from autopart.profiling.paths import Collective, Links, Path, paths, with_links, with_messages
 from autopart.profiling.report import format_links
 from autopart.profiling.rewrite import rewritten
 from autopart.runtime.world import failing_as, leave
@@ -102,8 +102,8 @@ def measure(cluster: Cluster, here: _Here, say: Say) -> Links:
         for rank, times in both.items():
             cpu[path, rank] = {size: used_s / share[rank] for size, (_, used_s) in times.items()}
     fits = {path: fit(list(times), list(times.values())) for path, times in seconds.items()}
-    measured = with_links(cluster, fits)
     used = {} if here.device.type == "cuda" else {place: fit(list(times), list(times.values())) for place, times in cpu.items()}
+    measured = with_messages(with_links(cluster, fits), used)
     return Links(dist.get_backend(), fits, used, tuple(_collectives(measured, here, say)), measured)
 
 

@@ -123,15 +123,27 @@ def _shared_out(across: Mapping[Pair, Link], groups: int) -> list[float]:
     return [max(0.0, float(latency)) for latency in found]
 
 
-def by_type(found: Links) -> Mapping[str, Fit]:
+def with_messages(cluster: Cluster, cpu: Mapping[tuple[Path, int], Fit]) -> Cluster:
+    """The cluster with measured device times of a message."""
+    found = by_type(cluster, cpu)
+    groups = tuple(
+        replace(group, device=replace(group.device, message_cpu_s=found[name].fixed_s, byte_cpu_s=found[name].byte_s))
+        if (name := group.device.name) in found
+        else group
+        for group in cluster.groups
+    )
+    return replace(cluster, groups=groups)
+
+
+def by_type(cluster: Cluster, cpu: Mapping[tuple[Path, int], Fit]) -> Mapping[str, Fit]:
     """Device seconds of a message between nodes by the name of a device type: the median over paths and ranks; inside a node
     only where there is a single one. Residuals are the worst.
     """
-    across = any(not path.inside for path, _ in found.cpu)
+    across = any(not path.inside for path, _ in cpu)
     fits: dict[str, list[Fit]] = {}
-    for (path, rank), each in found.cpu.items():
+    for (path, rank), each in cpu.items():
         if path.inside != across:
-            fits.setdefault(found.measured.device(rank).name, []).append(each)
+            fits.setdefault(cluster.device(rank).name, []).append(each)
     return {name: _median(each) for name, each in fits.items()}
 
 

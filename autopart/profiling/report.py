@@ -13,7 +13,10 @@ def format_links(found: Links) -> str:
     """Paths, processor time of messages, collectives beside their formulas."""
     cluster = found.measured
     paths = [(path.name(cluster), *_line(each)) for path, each in found.fits.items()]
-    cpu = [(name, format_seconds(each.fixed_s), _per_mebibyte(each), _residuals(each)) for name, each in by_type(found).items()]
+    cpu = [
+        (name, format_seconds(each.fixed_s), _per_mebibyte(each), _residuals(each))
+        for name, each in by_type(found.measured, found.cpu).items()
+    ]
     calls = [
         (each.name, _ranks(each.ranks), str(each.nbytes), *_beside(each.measured_s, each.formula_s)) for each in found.collectives
     ]

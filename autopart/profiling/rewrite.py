@@ -57,7 +57,9 @@ def comment(found: Links) -> str:
         f"{MARK}: {found.backend}, torch {torch.__version__}, {len(found.measured.ranks)} ranks; a + n/B, relative residuals."
     ]
     lines += [f"#   {path.name(found.measured)}: {_said(each)}" for path, each in found.fits.items()]
-    lines += [f"#   processor time of a message, {name}: {_said(each)}" for name, each in by_type(found).items()]
+    lines += [
+        f"#   processor time of a message, {name}: {_said(each)}" for name, each in by_type(found.measured, found.cpu).items()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -138,7 +140,7 @@ def _cpu(found: Fit) -> dict[str, str]:
 
 def _known_types(spot: Spot, found: Links) -> Iterator[_Edit]:
     there = reading.entries(spot, "")
-    for name, each in by_type(found).items():
+    for name, each in by_type(found.measured, found.cpu).items():
         if name in there:
             yield from _set(there[name][1], _cpu(each))
 
@@ -148,7 +150,7 @@ def _new_types(spot: Spot | None, found: Links) -> str:
     there = reading.entries(spot, "") if spot else {}
     lines = [
         f"{name}: {{{', '.join(f'{key}: {value}' for key, value in _cpu(each).items())}}}"
-        for name, each in by_type(found).items()
+        for name, each in by_type(found.measured, found.cpu).items()
         if name not in there
     ]
     if not lines:
