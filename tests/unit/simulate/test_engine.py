@@ -135,7 +135,7 @@ def test_buckets_overlap_with_the_last_backward() -> None:
 
 
 def test_messages_take_time_from_computing() -> None:
-    """A message of 20 bytes takes 0.1 s and 0.01 s a byte of each F and B that sends or waits for it; bytes between nodes alone."""
+    """A message of 20 bytes takes 0.1 s and 0.01 s a byte of each F and B that sends or waits for it; inside a node 0.1 s."""
     program = chain([(5,), (5,)], 1)
     costs = costs_of(program, [1, 2], [3, 4])
     for cluster, handling_s in ((cluster_of(1, 1, network=Link(0.5, 10)), 0.3), (cluster_of(2, inside=Link(0.5, 10)), 0.1)):
