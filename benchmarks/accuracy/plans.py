@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from autopart import pipeline
+from autopart.cluster.load import load_cluster
 from autopart.frontend.load import load
 from autopart.package import write_package
 from autopart.pipeline import Front
@@ -47,6 +48,7 @@ def plan_of(case: Case, model: Model, front: Front, cluster: Path) -> Plan:
         }
         for index, (part, start, stop) in enumerate(zip(case.parts, starts, stops, strict=True))
     ]
+    used = {rank for part in case.parts for rank in part.ranks}
     return from_json(
         {
             "format": 1,
@@ -56,6 +58,7 @@ def plan_of(case: Case, model: Model, front: Front, cluster: Path) -> Plan:
             "settings": {"optimizer": SETTINGS.optimizer, "batch_norm": SETTINGS.batch_norm},
             "schedule": {"name": case.schedule, "microbatches": case.microbatches},
             "stages": stages,
+            "unused_ranks": [rank.rank for rank in load_cluster(cluster).ranks if rank.rank not in used],
         }
     )
 
