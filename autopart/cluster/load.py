@@ -21,6 +21,18 @@ from cost_models.hardware import UNUSED_LINK, DeviceType, Kind, Link
 LARGEST_FILE_BYTES = 2**20
 MOST_DEVICES = 1_000_000
 
+_TYPE_KEYS = (
+    "memory",
+    "memory_bandwidth",
+    "flops",
+    "launch",
+    "message_cpu",
+    "byte_cpu",
+    "kind",
+    "source",
+    "price",
+    "power",
+)
 _NODES_REMEDY = "Write a list: `- name: a` with `devices: {type: A100-80GB, count: 8}`."
 
 
@@ -91,9 +103,7 @@ def _types(spot: Spot | None) -> _Known:
 
 
 def _type_entry(spot: Spot) -> tuple[TypeEntry, Price | None]:
-    keys = reading.mapping(
-        spot, required=(), optional=("memory", "memory_bandwidth", "flops", "launch", "kind", "source", "price", "power")
-    )
+    keys = reading.mapping(spot, required=(), optional=_TYPE_KEYS)
     flops = reading.mapping(keys["flops"], required=(), optional=DTYPES) if "flops" in keys else {}
     kind: Kind | None = None
     if "kind" in keys:
@@ -108,6 +118,8 @@ def _type_entry(spot: Spot) -> tuple[TypeEntry, Price | None]:
         kind=kind,
         source=reading.text(keys["source"]) if "source" in keys else "",
         power_w=_power(keys),
+        message_cpu_s=reading.quantity(keys["message_cpu"], TIME) if "message_cpu" in keys else None,
+        byte_cpu_s=reading.quantity(keys["byte_cpu"], TIME) if "byte_cpu" in keys else None,
     )
     return entry, _price(keys)
 
@@ -228,7 +240,14 @@ def _digest(groups: tuple[Group, ...], exceptions: tuple[tuple[tuple[int, int], 
             group.name,
             group.count,
             group.devices_per_node,
-            [device.name, device.memory_bytes, device.memory_bandwidth_bytes_per_s, device.launch_s, device.kind],
+            [
+                device.name,
+                device.memory_bytes,
+                device.memory_bandwidth_bytes_per_s,
+                device.launch_s,
+                device.kind,
+                *_message_cpu(device),
+            ],
             sorted(device.flops.items()),
             astuple(group.interconnect),
             astuple(group.network),
@@ -238,3 +257,8 @@ def _digest(groups: tuple[Group, ...], exceptions: tuple[tuple[tuple[int, int], 
     ]
     text = json.dumps([described, [(pair, astuple(link)) for pair, link in exceptions]])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _message_cpu(device: DeviceType) -> list[float]:
+    """What messages take from computing, where they do."""
+    return [device.message_cpu_s, device.byte_cpu_s] if device.message_cpu_s or device.byte_cpu_s else []
