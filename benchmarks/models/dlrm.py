@@ -37,7 +37,10 @@ class Bottom(nn.Module):
 
 def model() -> nn.Module:
     wide = WIDTH + (TABLES + 1) ** 2
-    top = [nn.Sequential(nn.Linear(wide, HIDDEN), nn.ReLU()), *(nn.Sequential(nn.Linear(HIDDEN, HIDDEN), nn.ReLU()) for _ in range(2))]
+    top = [
+        nn.Sequential(nn.Linear(wide, HIDDEN), nn.ReLU()),
+        *(nn.Sequential(nn.Linear(HIDDEN, HIDDEN), nn.ReLU()) for _ in range(2)),
+    ]
     return Chain([Tables(0, TABLES // 2), Tables(TABLES // 2, TABLES), Bottom(), *top, nn.Linear(HIDDEN, 1)])
 
 

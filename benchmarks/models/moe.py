@@ -23,7 +23,9 @@ class Layer(nn.Module):
             nn.init.normal_(parameter, std=config.initializer_range)
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (part.unflatten(-1, (4, -1)).transpose(1, 2) for part in self.attention(self.first(x)).chunk(3, dim=-1))
+        query, key, value = (
+            part.unflatten(-1, (4, -1)).transpose(1, 2) for part in self.attention(self.first(x)).chunk(3, dim=-1)
+        )
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2).flatten(2)
         x = x + self.out(mixed)
         found: Tensor = x + self.experts(self.second(x))

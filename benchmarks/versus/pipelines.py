@@ -34,7 +34,8 @@ def pipeline(work: Work, grid: Sequence[Sequence[int]], cuts: Sequence[int], sch
     own = [(number, piece) for number, piece in enumerate(pieces) if number % len(grid[0]) == column]
     stages = [PipelineStage(piece, number, len(pieces), torch.device("cpu"), group=rows[replica]) for number, piece in own]
     for stage in stages:  # groups number their processes by rank, whatever the order of the stages
-        stage.stage_index_to_group_rank = {n: sorted(grid[replica]).index(grid[replica][n % len(grid[0])]) for n in range(len(pieces))}
+        row = grid[replica]
+        stage.stage_index_to_group_rank = {n: sorted(row).index(row[n % len(row)]) for n in range(len(pieces))}
     parameters = [parameter for _, piece in own for parameter in piece.parameters()]
     optimizer = sgd(parameters)
     losses: list[Tensor] = []

@@ -1,0 +1,59 @@
+"""docs/benchmarks.md from the raw data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+OURS = "autopart"
+NAIVE = ("DDP even", "even pipeline")
+
+
+def ratios(record: Mapping[str, Any], family: str) -> list[float]:
+    """How many times as long as ours a contender takes, launch by launch."""
+    return [theirs / own for theirs, own in zip(record["steps_s"][family], record["steps_s"][OURS], strict=True)]
+
+
+def best_family(record: Mapping[str, Any]) -> str:
+    return min((family for family in record["steps_s"] if family != OURS), key=lambda family: median(record["steps_s"][family]))
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median and range."""
+    return f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+
+
+def summary(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines: the two claims over all cases."""
+    mixed = [record for record in records if not record["case"]["uniform"]]
+    lines = []
+    for family in NAIVE:
+        found = [median(ratios(record, family)) for record in mixed if family in record["steps_s"]]
+        lines += [f"* {family}: {_claim(found)}, mixed cases."] if found else []
+    for what, chosen in (("mixed", mixed), ("uniform", [record for record in records if record["case"]["uniform"]])):
+        best = [median(ratios(record, best_family(record))) for record in chosen]
+        lines += [f"* The best contender of each case: {_claim(best)}, {what} cases."] if best else []
+    return lines
+
+
+def _claim(found: Sequence[float]) -> str:
+    return f"{geometric_mean(found):.2f} times the step of ours, geometric mean of {len(found)} (at least {min(found):.2f})"
+
+
+def table(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Markdown: a row a case."""
+    heads = ("case", "ours, ms", "simulated, ms", "best other", "its ratio to ours", *NAIVE)
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for record in records:
+        best = best_family(record)
+        naive = [spread(ratios(record, family)) if family in record["steps_s"] else "-" for family in NAIVE]
+        own = f"{median(record['steps_s'][OURS]) * 1e3:.0f}"
+        cells = [record["case"]["name"], own, f"{record['simulated_s'] * 1e3:.0f}", best, spread(ratios(record, best)), *naive]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
