@@ -27,7 +27,7 @@ class Bottom(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(DENSE, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, WIDTH), nn.ReLU())
 
-    def forward(self, dense: Tensor, ids: Tensor, found: Tensor) -> Tensor:
+    def forward(self, dense: Tensor, _: Tensor, found: Tensor) -> Tensor:
         """Dot products of all pairs of features, and the dense ones."""
         bottom = self.layers(dense)
         features = torch.cat([bottom, found], dim=1).unflatten(1, (TABLES + 1, WIDTH))

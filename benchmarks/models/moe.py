@@ -23,10 +23,8 @@ class Layer(nn.Module):
             nn.init.normal_(parameter, std=config.initializer_range)
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (
-            part.unflatten(-1, (4, -1)).transpose(1, 2) for part in self.attention(self.first(x)).chunk(3, dim=-1)
-        )
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2).flatten(2)
+        heads = [part.unflatten(-1, (4, -1)).transpose(1, 2) for part in self.attention(self.first(x)).chunk(3, dim=-1)]
+        mixed = F.scaled_dot_product_attention(*heads, is_causal=True).transpose(1, 2).flatten(2)
         x = x + self.out(mixed)
         found: Tensor = x + self.experts(self.second(x))
         return found
@@ -34,7 +32,7 @@ class Layer(nn.Module):
 
 def model() -> nn.Module:
     config = MixtralConfig(hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_local_experts=4, num_experts_per_tok=2)
-    config._experts_implementation = "batched_mm"  # of fixed sizes, as tracing needs
+    config._experts_implementation = "batched_mm"  # noqa: SLF001  (of fixed sizes, as tracing needs)
     layers = [Layer(config) for _ in range(LAYERS)]
     return Chain([nn.Embedding(VOCABULARY, WIDTH), *layers, nn.Linear(WIDTH, VOCABULARY, bias=False)])
 

@@ -1,4 +1,4 @@
-"""A U-Net: skips from the way down to the way up, so that every cut sends several values (Ronneberger et al., arXiv:1505.04597)."""
+"""A U-Net (Ronneberger et al., arXiv:1505.04597): skips from the way down to the way up, so that cuts send several values."""
 
 import torch
 from torch import Tensor, nn

@@ -6,7 +6,7 @@ import argparse
 import json
 import platform
 import sys
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -37,7 +37,7 @@ def main() -> int:
         print("\n".join(table(records[-1:])), flush=True)
     print("\n".join([*table(records), "", *summary(records)]))
     if arguments.write:
-        machine = {"date": str(date.today()), "machine": platform.platform(), "torch": torch.__version__}
+        machine = {"date": datetime.now(tz=UTC).date().isoformat(), "machine": platform.platform(), "torch": torch.__version__}
         RAW.parent.mkdir(parents=True, exist_ok=True)
         RAW.write_text(json.dumps({**machine, "cases": records}, indent=1) + "\n")
     return 0
