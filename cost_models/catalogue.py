@@ -12,6 +12,7 @@ from types import MappingProxyType
 import yaml
 
 from cost_models.hardware import DeviceType, Kind
+from cost_models.measured import Measurements
 from cost_models.units import FLOPS, MEMORY, MEMORY_BANDWIDTH, POWER, TIME, parse
 
 DTYPES = ("float64", "float32", "tf32", "float16", "bfloat16")
@@ -35,6 +36,7 @@ class TypeEntry:
     source: str = ""
     note: str = ""
     power_w: float | None = None
+    measured: Measurements | None = None
 
 
 @cache
@@ -79,7 +81,7 @@ def define(name: str, entry: TypeEntry) -> DeviceType:
     assert entry.memory_bytes is not None, f"{name} has no memory"
     assert entry.memory_bandwidth_bytes_per_s is not None, f"{name} has no memory bandwidth"
     assert "float32" in entry.flops, f"{name} has no float32 speed"
-    kind: Kind = entry.kind or ("cpu" if "cpu" in name.lower() else "accelerator")
+    kind: Kind = entry.kind or kind_of(name)
     return DeviceType(
         name=name,
         memory_bytes=entry.memory_bytes,
@@ -90,7 +92,13 @@ def define(name: str, entry: TypeEntry) -> DeviceType:
         kind=kind,
         note=entry.note,
         power_w=entry.power_w,
+        measured=entry.measured,
     )
+
+
+def kind_of(name: str) -> Kind:
+    """Of a type that nobody says it of."""
+    return "cpu" if "cpu" in name.lower() else "accelerator"
 
 
 def correct(device: DeviceType, entry: TypeEntry) -> DeviceType:
@@ -105,6 +113,7 @@ def correct(device: DeviceType, entry: TypeEntry) -> DeviceType:
         kind=entry.kind or device.kind,
         note=entry.note or device.note,
         power_w=device.power_w if entry.power_w is None else entry.power_w,
+        measured=entry.measured or device.measured,
     )
 
 

@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 from autopart.cluster import reading
 from autopart.cluster.cluster import Cluster, Group, Price
+from autopart.cluster.costs import load_costs
 from autopart.cluster.exceptions import apply
 from autopart.cluster.reading import Spot
 from autopart.cluster.units import BANDWIDTH, FLOPS, MEMORY, MEMORY_BANDWIDTH, POWER, TIME
 from autopart.errors import ClusterError
-from cost_models.catalogue import DTYPES, TypeEntry, catalogue, correct, define, missing, nearest
+from cost_models.catalogue import DTYPES, TypeEntry, catalogue, correct, define, kind_of, missing, nearest
 from cost_models.hardware import UNUSED_LINK, DeviceType, Kind, Link
+from cost_models.measured import Measurements
 
 LARGEST_FILE_BYTES = 2**20
 MOST_DEVICES = 1_000_000
@@ -76,6 +78,7 @@ def _types(spot: Spot | None) -> _Known:
     for name, (key, value) in reading.entries(spot, "Write `name: {memory: ..., memory_bandwidth: ..., flops: {...}}`.").items():
         reading.name(key)
         entry, price = _type_entry(value)
+        _check_kind(name, entry, types.get(name), value)
         if price:
             prices[name] = price
         if name in types:
@@ -92,7 +95,9 @@ def _types(spot: Spot | None) -> _Known:
 
 def _type_entry(spot: Spot) -> tuple[TypeEntry, Price | None]:
     keys = reading.mapping(
-        spot, required=(), optional=("memory", "memory_bandwidth", "flops", "launch", "kind", "source", "price", "power")
+        spot,
+        required=(),
+        optional=("memory", "memory_bandwidth", "flops", "launch", "kind", "source", "price", "power", "measured"),
     )
     flops = reading.mapping(keys["flops"], required=(), optional=DTYPES) if "flops" in keys else {}
     kind: Kind | None = None
@@ -108,8 +113,27 @@ def _type_entry(spot: Spot) -> tuple[TypeEntry, Price | None]:
         kind=kind,
         source=reading.text(keys["source"]) if "source" in keys else "",
         power_w=_power(keys),
+        measured=_measured(keys["measured"]) if "measured" in keys else None,
     )
     return entry, _price(keys)
+
+
+def _measured(spot: Spot) -> Measurements:
+    """Of a costs file, which is named relative to the folder of the cluster file."""
+    path = Path(spot.path).parent / reading.text(spot)
+    if not path.is_file():
+        raise spot.error(
+            f"{spot.what}: there is no file {path}", "`autopart profile` writes it; the path is relative to this file."
+        )
+    return load_costs(path)
+
+
+def _check_kind(name: str, entry: TypeEntry, known: DeviceType | None, spot: Spot) -> None:
+    """What was measured on a CPU says nothing of an accelerator, nor the other way round."""
+    kind = (known and known.kind) if entry.kind is None else entry.kind
+    if entry.measured and entry.measured.device.kind != (kind or kind_of(name)):
+        what = f"{name} is a {kind or kind_of(name)}, and {spot.what}.measured was measured on a {entry.measured.device.kind}"
+        raise spot.error(what, "Name a file that was measured on a device of the same kind.")
 
 
 def _power(keys: Mapping[str, Spot]) -> float | None:
@@ -230,6 +254,7 @@ def _digest(groups: tuple[Group, ...], exceptions: tuple[tuple[tuple[int, int], 
             group.devices_per_node,
             [device.name, device.memory_bytes, device.memory_bandwidth_bytes_per_s, device.launch_s, device.kind],
             sorted(device.flops.items()),
+            *([device.measured.digest] if device.measured else []),
             astuple(group.interconnect),
             astuple(group.network),
         )

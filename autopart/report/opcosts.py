@@ -11,9 +11,10 @@ from autopart.ir.graph import Op
 from autopart.planner.meshes import Index, Rewritten
 from autopart.plans import Stage
 from autopart.pricing.costs import StageCosts
-from autopart.pricing.ops import Demand, demand
+from autopart.pricing.ops import demand
 from autopart.pricing.stages import interval
 from autopart.pricing.table import BlockTable
+from cost_models.compute import Demand
 
 
 @dataclass(frozen=True, slots=True)
