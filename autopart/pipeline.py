@@ -55,6 +55,7 @@ from autopart.planner.strategies import Pins
 from autopart.plans import ModelRef, Plan, Search, Settings, problem_digest
 from autopart.pricing.table import BlockTable
 from autopart.pricing.text import format_costs
+from autopart.profiling.campaign import Outcome, Wanted, measure
 from autopart.program.check import check_cluster, check_plan, check_ranks
 from autopart.program.lower import lower
 from autopart.program.program import Program
@@ -326,6 +327,14 @@ def bound_of(plan: Plan, index: Index) -> float:
 def pins_of(search: Search) -> Pins:
     """What was fixed, as a plan records it."""
     return Pins(**search.pins)
+
+
+def profile_model(model: str, wanted: Wanted, *, say: Say = silent, **options: Any) -> Outcome:
+    """``autopart profile``: the model's ops and blocks timed on this machine; ``options`` are those of ``campaign.measure``."""
+    say("building the model")
+    torch.manual_seed(SEED)
+    front = front_end(load(model, empty=True, precision=wanted.settings.precision), wanted.settings, say)
+    return measure(front.loaded, front.traced, front.blocks, wanted, say=say, **options)
 
 
 def compile_files(plan: Plan, folder: Path, say: Say = silent) -> Built:

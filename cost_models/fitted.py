@@ -91,21 +91,20 @@ class Fit:
 @lru_cache(maxsize=64)
 def fit(measured: Measurements) -> Fit:
     """Of all that was measured."""
-    both = tuple(_lines(measured, list(measured.ops.values()), direction) for direction in (FORWARD, BACKWARD))
-    return Fit((both[0], both[1]), (_ratio(measured, FORWARD), _ratio(measured, BACKWARD)), device=measured.device)
+    return fit_without(measured, frozenset())
 
 
 def fit_without(measured: Measurements, left_out: frozenset[str]) -> Fit:
     """Of all ops but those with these keys: to ask what it says of them."""
     curves = [curve for key, curve in measured.ops.items() if key not in left_out]
-    both = tuple(_lines(measured, curves, direction) for direction in (FORWARD, BACKWARD))
-    return Fit((both[0], both[1]), device=measured.device)
+    forward, backward = (_lines(measured.device, curves, direction) for direction in (FORWARD, BACKWARD))
+    return Fit((forward, backward), (_ratio(measured, FORWARD), _ratio(measured, BACKWARD)), device=measured.device)
 
 
-def _lines(measured: Measurements, curves: Sequence[OpCurve], direction: int) -> dict[Group, Line]:
+def _lines(device: DeviceType, curves: Sequence[OpCurve], direction: int) -> dict[Group, Line]:
     rows: dict[Group, list[tuple[float, float, float]]] = defaultdict(list)
     for curve in curves:
-        for seconds, compute_s, memory_s in _points(measured.device, curve, direction):
+        for seconds, compute_s, memory_s in _points(device, curve, direction):
             for group in ((curve.op_class, curve.dtype), (curve.op_class,), ()):
                 rows[group].append((seconds, compute_s, memory_s))
     return {group: _line(np.array(points)) for group, points in rows.items() if _suffices(group, len(points))}

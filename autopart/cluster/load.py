@@ -26,8 +26,8 @@ MOST_DEVICES = 1_000_000
 _NODES_REMEDY = "Write a list: `- name: a` with `devices: {type: A100-80GB, count: 8}`."
 
 
-def load_cluster(path: str | Path) -> Cluster:
-    """Read and check a cluster file."""
+def load_cluster(path: str | Path, *, measured: bool = True) -> Cluster:
+    """Read and check a cluster file. Without ``measured`` types are as their datasheets have them."""
     where = str(path)
     try:
         with Path(path).open("rb") as file:
@@ -43,16 +43,16 @@ def load_cluster(path: str | Path) -> Cluster:
     if len(raw) > LARGEST_FILE_BYTES:
         raise ClusterError("this is far too large for a cluster file", where=where, remedy="Name a cluster.yaml.")
     try:
-        return parse_cluster(raw.decode("utf-8-sig"), where)
+        return parse_cluster(raw.decode("utf-8-sig"), where, measured=measured)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ClusterError("this is not UTF-8 text", where=f"{where}:{line}", remedy="Save the file as UTF-8.") from error
 
 
-def parse_cluster(text: str, path: str) -> Cluster:
+def parse_cluster(text: str, path: str, *, measured: bool = True) -> Cluster:
     """A Cluster from the text of a cluster file; ``path`` is for messages and for the plan."""
     file = reading.mapping(reading.compose(text, path), required=("nodes",), optional=("links", "types"))
-    known = _types(file.get("types"))
+    known = _types(file.get("types"), measured)
     spots = reading.sequence(file["nodes"], _NODES_REMEDY)
     groups = [_group(spot, known) for spot in spots]
     _check_names(groups, spots)
@@ -70,14 +70,14 @@ class _Known(NamedTuple):
     prices: Mapping[str, Price]
 
 
-def _types(spot: Spot | None) -> _Known:
+def _types(spot: Spot | None, measured: bool) -> _Known:
     """The catalogue, with the file's own types and corrections."""
     types, prices = dict(catalogue()), dict[str, Price]()
     if spot is None:
         return _Known(types, prices)
     for name, (key, value) in reading.entries(spot, "Write `name: {memory: ..., memory_bandwidth: ..., flops: {...}}`.").items():
         reading.name(key)
-        entry, price = _type_entry(value)
+        entry, price = _type_entry(value, measured)
         _check_kind(name, entry, types.get(name), value)
         if price:
             prices[name] = price
@@ -93,7 +93,7 @@ def _types(spot: Spot | None) -> _Known:
     return _Known(types, prices)
 
 
-def _type_entry(spot: Spot) -> tuple[TypeEntry, Price | None]:
+def _type_entry(spot: Spot, measured: bool) -> tuple[TypeEntry, Price | None]:
     keys = reading.mapping(
         spot,
         required=(),
@@ -113,7 +113,7 @@ def _type_entry(spot: Spot) -> tuple[TypeEntry, Price | None]:
         kind=kind,
         source=reading.text(keys["source"]) if "source" in keys else "",
         power_w=_power(keys),
-        measured=_measured(keys["measured"]) if "measured" in keys else None,
+        measured=_measured(keys["measured"]) if measured and "measured" in keys else None,
     )
     return entry, _price(keys)
 

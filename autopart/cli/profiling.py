@@ -1,0 +1,92 @@
+"""profile: what ops and blocks of a model take on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autopart.cli.arguments import Subparsers, add_settings, positive, quiet
+from autopart.cli.output import check_output, progress, users_code
+from autopart.errors import InputError
+from autopart.plans import Settings
+
+if TYPE_CHECKING:
+    from autopart.cluster.cluster import Group
+    from cost_models.hardware import DeviceType
+
+ROWS = "1,2,4,8"
+
+
+def profile_command(arguments: argparse.Namespace) -> None:
+    from autopart.cluster.load import load_cluster
+
+    device = _device(load_cluster(arguments.devices, measured=False).groups, arguments)
+    target = Path(arguments.output) if arguments.output else Path(arguments.devices).parent / f"{device.name}.costs.json"
+    check_output(str(target))
+    say = progress(arguments)
+    import torch
+
+    from autopart import pipeline
+    from autopart.profiling.campaign import Wanted
+    from autopart.profiling.session import saver, started, stopwatch
+    from autopart.profiling.text import format_outcome
+
+    torch.set_num_threads(arguments.threads)
+    watch = stopwatch(device, arguments.repeats, arguments.sustained)
+    known = started(target, device, watch, compiled=arguments.compile)
+    settings = Settings(arguments.optimizer, arguments.precision, arguments.batch_norm, arguments.granularity)
+    wanted = Wanted(arguments.rows, settings, "block" if arguments.compile else arguments.by, arguments.compile)
+    options = {"device": device, "watch": watch, "known": known, "save": saver(target)}
+    with users_code():
+        outcome = pipeline.profile_model(arguments.model, wanted, say=say, **options)
+    print(format_outcome(outcome), end="")
+    line = os.path.relpath(target.absolute(), Path(arguments.devices).absolute().parent)
+    print(f"\nTo plan with it, say in {arguments.devices}:\n\ntypes:\n  {device.name}: {{measured: {line}}}")
+
+
+def _device(groups: Sequence[Group], arguments: argparse.Namespace) -> DeviceType:
+    """The type that this machine is."""
+    types = {group.device.name: group.device for group in groups}
+    if arguments.type is None and len(types) == 1:
+        return next(iter(types.values()))
+    if arguments.type not in types:
+        what = "the cluster has several types" if arguments.type is None else f"the cluster has no type {arguments.type!r}"
+        remedy = f"Say which of them this machine is: --type {' or --type '.join(types)}."
+        raise InputError(what, where=arguments.devices, remedy=remedy)
+    return types[str(arguments.type)]
+
+
+def _rows(text: str) -> tuple[int, ...]:
+    """Numbers of rows, ascending."""
+    return tuple(sorted({positive(part.strip()) for part in text.split(",")}))
+
+
+def add_parsers(commands: Subparsers) -> None:
+    profile = commands.add_parser(
+        "profile",
+        help="measure the ops and blocks of a model on this machine",
+        description="Time the distinct ops and blocks of a model on this machine, forward and backward, and write a costs file "
+        "that a cluster file may name as a type's `measured`. A second run measures only what is missing.",
+        examples="autopart profile model.py --devices cluster.yaml --type box-cpu\n"
+        "autopart profile model.py --devices cluster.yaml --type box-cpu --rows 1,4,16 --by block -o box-cpu.costs.json",
+    )
+    profile.add_argument("model", metavar="MODEL.py[:FACTORY]", help="defines model() and example_inputs(batch_size)")
+    profile.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the cluster file that has the type")
+    profile.add_argument("--type", metavar="TYPE", help="the type that this machine is; needed where the cluster has several")
+    profile.add_argument("--rows", type=_rows, default=_rows(ROWS), metavar="N,N", help=f"samples at which to measure ({ROWS})")
+    add_settings(profile)
+    profile.add_argument("-o", "--output", metavar="FILE", help="the costs file (TYPE.costs.json beside the cluster file)")
+    profile.add_argument("--by", choices=["op", "block", "both"], default="both", help="ops, blocks as a whole, or both (both)")
+    profile.add_argument("--repeats", type=positive, default=5, metavar="N", help="of which the least counts (5)")
+    profile.add_argument(
+        "--sustained",
+        action=argparse.BooleanOptionalAction,
+        help="the mean of a sustained load in place of the least of repeats (where this process is under a CPU quota)",
+    )
+    profile.add_argument("--threads", type=positive, default=1, metavar="N", help="of one op on a CPU (1, as `run` has)")
+    profile.add_argument("--compile", action="store_true", help="blocks under torch.compile, in a costs file of their own")
+    quiet(profile)
+    profile.set_defaults(command=profile_command)
