@@ -70,7 +70,10 @@ def _emulation(dtype: str, kind: Kind) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one op asks of a device for a microbatch, in the precision that it runs in: the operands of every cost model."""
+    """What one op asks of a device for a microbatch, in the precision that it runs in: the operands of every cost model.
+
+    ``kind`` is the op's full name, for models that know it.
+    """
 
     op_class: OpClass
     dtype: str
@@ -78,6 +81,7 @@ class Demand:
     forward_bytes: float
     backward_flops: float
     backward_bytes: float
+    kind: str = ""
 
     @property
     def differentiated(self) -> bool:

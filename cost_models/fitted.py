@@ -27,10 +27,12 @@ from cost_models.hardware import DeviceType
 from cost_models.measured import Measurements, OpCurve, Sample
 
 Array = NDArray[np.float64]
-Group = tuple[str, ...]  # (class, dtype), (class,) or (): all ops together
+Group = tuple[str, ...]  # (class, dtype, kind), (class, dtype), (class,) or (): all ops together
 FORWARD, BACKWARD = 0, 1
-LEAST_POINTS = 6
-"""Points that a group needs for a fit of its own: twice the numbers that are fitted."""
+LEAST_POINTS = {3: 4, 2: 6, 1: 6}
+"""Points that a group needs for a fit of its own, by the length of its name: twice the numbers that are fitted; of one kind of
+op, whose flops and bytes go together, twice two.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,11 @@ class Fit:
     blocks: tuple[float, float] = (1.0, 1.0)
     device: DeviceType = field(compare=False, kw_only=True)
 
-    def line(self, op_class: str, dtype: str, direction: int) -> Line | None:
-        """The closest group that has one."""
+    def line(self, asked: Demand, direction: int) -> Line | None:
+        """Of the closest group that has one."""
         known = self.lines[direction]
-        own = known.get((op_class, dtype)) or known.get((op_class,))
-        return own if own or op_class == "view" else known.get(())
+        groups = _groups(asked.op_class, asked.dtype, asked.kind)
+        return next((known[group] for group in groups if group in known), None)
 
     def seconds(self, asked: Demand, device: DeviceType) -> tuple[float, float] | None:
         """On the device that was measured or, by its datasheet, another one. None where nothing was measured."""
@@ -78,7 +80,7 @@ class Fit:
         return None if forward is None or backward is None else (forward, backward)
 
     def _seconds(self, asked: Demand, device: DeviceType, direction: int, flops: float, nbytes: float) -> float | None:
-        line = self.line(asked.op_class, asked.dtype, direction)
+        line = self.line(asked, direction)
         if line is None:
             return None
         another = device.name != self.device.name
@@ -105,14 +107,22 @@ def _lines(device: DeviceType, curves: Sequence[OpCurve], direction: int) -> dic
     rows: dict[Group, list[tuple[float, float, float]]] = defaultdict(list)
     for curve in curves:
         for seconds, compute_s, memory_s in _points(device, curve, direction):
-            for group in ((curve.op_class, curve.dtype), (curve.op_class,), ()):
+            for group in _groups(curve.op_class, curve.dtype, curve.kind):
                 rows[group].append((seconds, compute_s, memory_s))
     return {group: _line(np.array(points)) for group, points in rows.items() if _suffices(group, len(points))}
 
 
 def _suffices(group: Group, points: int) -> bool:
-    """A group too small joins the next larger one; views, which take host time alone, are with no others."""
-    return points >= LEAST_POINTS or group == () or group[0] == "view"
+    """A group too small joins the next larger one."""
+    return points >= LEAST_POINTS.get(len(group), 1) or group == ("view",)
+
+
+def _groups(op_class: str, dtype: str, kind: str) -> tuple[Group, ...]:
+    """The closest first. What columns run together is alone the op that it stands for; views take host time alone, and are with
+    no others.
+    """
+    named = (op_class, dtype, kind.replace("columns.", "aten."))
+    return named, named[:2], named[:1], *([] if op_class == "view" else [()])
 
 
 def _points(device: DeviceType, curve: OpCurve, direction: int) -> Iterator[tuple[float, float, float]]:

@@ -40,7 +40,13 @@ class OpCurve:
 
     def demand(self, sample: Sample) -> Demand:
         """What the op asked for there."""
-        return Demand(self.op_class, self.dtype, sample.flops[0], sample.nbytes[0], sample.flops[1], sample.nbytes[1])
+        (forward_flops, backward_flops), (forward_bytes, backward_bytes) = sample.flops, sample.nbytes
+        return Demand(self.op_class, self.dtype, forward_flops, forward_bytes, backward_flops, backward_bytes, self.kind)
+
+    @property
+    def kind(self) -> str:
+        """The op's full name, with which keys begin."""
+        return self.key.partition("(")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,11 @@ class Price:
     block: Model | None = None
 
     @property
+    def source(self) -> str:
+        """In words."""
+        return f"{self.model}, scaled to its {self.block} block" if self.block else self.model
+
+    @property
     def seconds(self) -> tuple[float, float]:
         return self.forward_s, self.backward_s
 

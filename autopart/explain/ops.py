@@ -17,7 +17,6 @@ from autopart.tensor.assign import fix, texts_of
 from autopart.tensor.eliminate import Table, minimize
 from autopart.tensor.network import INFINITE, Network, OpKey, network
 from autopart.tensor.plan import pace_device, prices_of
-from cost_models.price import Price
 
 SHOWN = 4  # runners-up
 
@@ -96,12 +95,8 @@ def _op(question: Question, op: Op, columns: Mapping[int, _Columns], runners_up:
         backward_s={device: price.backward_s for device, price in prices.items()},
         flops=flops,
         ways=tuple(_ways(columns.get(stage.index), op.name, runners_up)),
-        priced={device: _source(price) for device, price in prices.items()},
+        priced={device: price.source for device, price in prices.items()},
     )
-
-
-def _source(price: Price) -> str:
-    return f"{price.model}, scaled to its {price.block} block" if price.block else price.model
 
 
 def _members(question: Question, stage: Stage) -> set[str]:

@@ -43,7 +43,7 @@ def demand(op: Op, work: Work, precision: str) -> Demand:
     dtype = PRECISIONS[precision].compute_dtype if casts(op, work, precision) else work.dtype
     scale = _bytes_factor(op, work, precision)
     forward, backward = work.forward_bytes * scale, work.backward_bytes * scale
-    return Demand(class_of(work), dtype, work.forward_flops, forward, work.backward_flops, backward)
+    return Demand(class_of(work), dtype, work.forward_flops, forward, work.backward_flops, backward, op.kind)
 
 
 def _bytes_factor(op: Op, work: Work, precision: str) -> float:
