@@ -225,9 +225,9 @@ class BlockTable:
 
     def block_key(self, index: int) -> str:
         """The key of a block among measurements: one for all of its kind."""
-        ops = [self._ops[name] for name in self.blocks.blocks[index].ops]
-        key = ("block key", self.blocks.blocks[index].kind)
-        return self.remembered(key, lambda: block_key(((op, self.runs_in(op)) for op in ops), self._graph))
+        first = self.blocks.first_of_kind[self.blocks.blocks[index].kind]
+        ops = [self._ops[name] for name in self.blocks.blocks[first].ops]
+        return self.remembered(("block key", first), lambda: block_key(((op, self.runs_in(op)) for op in ops), self._graph))
 
     def runs_in(self, op: Op) -> str:
         """The dtype under autocast, where that is not the trace's."""

@@ -19,7 +19,7 @@ from cost_models.compute import Demand
 
 @dataclass(frozen=True, slots=True)
 class OpCost:
-    """One op, or one of its repeats. ``demand`` is None for what sends instead of computing, ``source`` says where the price comes
+    """One op, or one of its repeats. ``demand`` is None for what sends instead of computing; ``source``: where the price comes
     from.
     """
 

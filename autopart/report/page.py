@@ -250,8 +250,8 @@ def _block(block: BlockCost) -> Json:
 
 
 def _op(op: OpCost) -> list[Any]:
-    """Name without the module, module, forward, backward; of what computes also class and dtype, then flops and bytes each way or,
-    where the price is not the datasheet's, where it comes from.
+    """Name without the module, module, forward, backward; of what computes also class and dtype, then flops and bytes each way
+    or, where the price is not the datasheet's, where it comes from.
     """
     row: list[Any] = [op.name.removeprefix(f"{op.module}:"), op.module, _short(op.forward_s), _short(op.backward_s)]
     if op.demand is None:
