@@ -37,14 +37,17 @@ def known_tensors(loaded: Loaded, traced: Traced, blocks: Blocks, rows: int, dev
 
 
 def tensor_for(name: str, graph: Graph, rows: int, known: Tensors, device: torch.device) -> Tensor:
-    """A leaf for a value, in the memory order that it has in the model; it asks for a gradient where the model's does."""
+    """A leaf for a value, in the memory order that it has in the model; it asks for a gradient where the model's does.
+
+    A buffer that a step writes depends on parameters, and gets no gradient all the same.
+    """
     if name in known:
         found = known[name].detach()
     elif name not in graph.values:
         found = torch.tensor(float(rows), device=device)  # a sum over samples, known before the step
     else:
         found = _drawn(graph.values[name], facts(graph).layouts[name], rows, device)
-    return found.requires_grad_(name in facts(graph).differentiable)
+    return found.requires_grad_(name in facts(graph).differentiable and name not in graph.buffer_of)
 
 
 def _drawn(value: Value, layout: Layout, rows: int, device: torch.device) -> Tensor:
