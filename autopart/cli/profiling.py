@@ -15,7 +15,6 @@ from autopart.plans import Settings
 
 if TYPE_CHECKING:
     from autopart.cluster.cluster import Group
-    from cost_models.hardware import DeviceType
 
 ROWS = "1,2,4,8"
 
@@ -23,7 +22,8 @@ ROWS = "1,2,4,8"
 def profile_command(arguments: argparse.Namespace) -> None:
     from autopart.cluster.load import load_cluster
 
-    device = _device(load_cluster(arguments.devices, measured=False).groups, arguments)
+    group = _group(load_cluster(arguments.devices, measured=False).groups, arguments)
+    device = group.device
     target = Path(arguments.output) if arguments.output else Path(arguments.devices).parent / f"{device.name}.costs.json"
     check_output(str(target))
     say = progress(arguments)
@@ -36,20 +36,19 @@ def profile_command(arguments: argparse.Namespace) -> None:
 
     torch.set_num_threads(arguments.threads)
     watch = stopwatch(device, arguments.repeats, arguments.sustained)
-    known = started(target, device, watch, compiled=arguments.compile)
     settings = Settings(arguments.optimizer, arguments.precision, arguments.batch_norm, arguments.granularity)
-    wanted = Wanted(arguments.rows, settings, "block" if arguments.compile else arguments.by, arguments.compile)
-    options = {"device": device, "watch": watch, "known": known, "save": saver(target)}
+    wanted = Wanted(arguments.rows, settings, "block" if arguments.compile else arguments.by, arguments.compile, arguments.tensor)
+    files = {"known": started(target, device, watch, compiled=arguments.compile), "save": saver(target)}
     with users_code():
-        outcome = pipeline.profile_model(arguments.model, wanted, say=say, **options)
+        outcome = pipeline.profile_model(arguments.model, wanted, group=group, watch=watch, say=say, **files)
     print(format_outcome(outcome), end="")
     line = os.path.relpath(target.absolute(), Path(arguments.devices).absolute().parent)
     print(f"\nTo plan with it, say in {arguments.devices}:\n\ntypes:\n  {device.name}: {{measured: {line}}}")
 
 
-def _device(groups: Sequence[Group], arguments: argparse.Namespace) -> DeviceType:
-    """The type that this machine is."""
-    types = {group.device.name: group.device for group in groups}
+def _group(groups: Sequence[Group], arguments: argparse.Namespace) -> Group:
+    """The first of the type that this machine is."""
+    types = {group.device.name: group for group in reversed(groups)}
     if arguments.type is None and len(types) == 1:
         return next(iter(types.values()))
     if arguments.type not in types:
@@ -59,8 +58,8 @@ def _device(groups: Sequence[Group], arguments: argparse.Namespace) -> DeviceTyp
     return types[str(arguments.type)]
 
 
-def _rows(text: str) -> tuple[int, ...]:
-    """Numbers of rows, ascending."""
+def _numbers(text: str) -> tuple[int, ...]:
+    """Several numbers, ascending."""
     return tuple(sorted({positive(part.strip()) for part in text.split(",")}))
 
 
@@ -76,10 +75,15 @@ def add_parsers(commands: Subparsers) -> None:
     profile.add_argument("model", metavar="MODEL.py[:FACTORY]", help="defines model() and example_inputs(batch_size)")
     profile.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the cluster file that has the type")
     profile.add_argument("--type", metavar="TYPE", help="the type that this machine is; needed where the cluster has several")
-    profile.add_argument("--rows", type=_rows, default=_rows(ROWS), metavar="N,N", help=f"samples at which to measure ({ROWS})")
+    profile.add_argument(
+        "--rows", type=_numbers, default=_numbers(ROWS), metavar="N,N", help=f"samples at which to measure ({ROWS})"
+    )
     add_settings(profile)
     profile.add_argument("-o", "--output", metavar="FILE", help="the costs file (TYPE.costs.json beside the cluster file)")
     profile.add_argument("--by", choices=["op", "block", "both"], default="both", help="ops, blocks as a whole, or both (both)")
+    profile.add_argument(
+        "--tensor", type=_numbers, default=(), metavar="N,N", help="also ops as N devices split them, for plans with --tensor N"
+    )
     profile.add_argument("--repeats", type=positive, default=5, metavar="N", help="of which the least counts (5)")
     profile.add_argument(
         "--sustained",

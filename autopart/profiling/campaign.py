@@ -45,12 +45,15 @@ By = Literal["op", "block", "both"]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to measure: at which numbers of rows, under which settings, ops or whole blocks; ``compiled``: under torch.compile."""
+    """What to measure: at which numbers of rows, under which settings, ops or whole blocks; ``compiled``: under torch.compile;
+    ``tensor``: also the ops of a column, where so many devices split the ops of the model.
+    """
 
     rows: tuple[int, ...]
     settings: Settings = field(default_factory=Settings)
     by: By = "both"
     compiled: bool = False
+    tensor: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +89,15 @@ class Outcome:
     taken: int
 
 
-def tasks(blocks: Blocks, wanted: Wanted) -> tuple[Task, ...]:
-    """Distinct ops, then distinct blocks, in the order of the model."""
+def tasks(blocks: Blocks, wanted: Wanted, columns: Sequence[Blocks] = ()) -> tuple[Task, ...]:
+    """Distinct ops, then distinct blocks, in the order of the model, then ops of ``columns`` that no op of the model is like."""
+    found = {task.key: task for task in _tasks(blocks, wanted)}
+    for each in columns:
+        found = {task.key: task for task in _tasks(each, replace(wanted, by="op"))} | found
+    return tuple(found.values())
+
+
+def _tasks(blocks: Blocks, wanted: Wanted) -> tuple[Task, ...]:
     table = BlockTable(blocks, wanted.settings.precision, wanted.settings.optimizer, max(wanted.rows))
     graph = blocks.sharded.graph
     by_name = {op.name: op for op in graph.ops}
@@ -168,16 +178,19 @@ def measure(
     blocks: Blocks,
     wanted: Wanted,
     *,
+    columns: Sequence[Blocks],
     device: DeviceType,
     watch: Stopwatch,
     known: Measurements,
     save: Callable[[Measurements], None],
     say: Say,
 ) -> Outcome:
-    """All that ``known`` has not yet; ``save`` is called now and then, and at the end whatever ends it."""
+    """All that ``known`` has not yet; ``columns`` are what columns run, if they are wanted too. ``save`` is called now and then,
+    and at the end whatever ends it.
+    """
     run = _Campaign(device, wanted, watch, known, save, say)
     try:
-        _run_all(run, loaded, traced, blocks, tasks(blocks, wanted))
+        _run_all(run, loaded, traced, blocks, tasks(blocks, wanted, columns))
         if wanted.by != "block":
             _updates(run, blocks)
     finally:

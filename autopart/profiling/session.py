@@ -24,8 +24,11 @@ SUSTAINED_S = 0.3
 def stopwatch(device: DeviceType, repeats: int, sustained: bool | None) -> Stopwatch:
     """``sustained`` None: where the process is under a CPU quota."""
     place = torch_device(device)
+    alone = place.type == "cpu" and torch.get_num_threads() == 1
     under_quota = place.type == "cpu" and cpu_quota() is not None
-    return Stopwatch(place, repeats, SUSTAINED_S if (under_quota if sustained is None else sustained) else 0.0)
+    if under_quota if sustained is None else sustained:
+        return Stopwatch(place, repeats, SUSTAINED_S)
+    return Stopwatch(place, repeats, cpu_time=alone)
 
 
 def started(path: Path, device: DeviceType, watch: Stopwatch, *, compiled: bool) -> Measurements:

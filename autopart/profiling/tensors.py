@@ -41,7 +41,7 @@ def tensor_for(name: str, graph: Graph, rows: int, known: Tensors, device: torch
 
     A buffer that a step writes depends on parameters, and gets no gradient all the same.
     """
-    if name in known:
+    if name in known and (name not in graph.values or tuple(known[name].shape) == graph.values[name].shape_at(rows)):
         found = known[name].detach()
     elif name not in graph.values:
         found = torch.tensor(float(rows), device=device)  # a sum over samples, known before the step
