@@ -5,6 +5,7 @@
     │   ├── ModelError        a model file, its factory, its example inputs
     │   ├── TraceError        what torch.export can't trace, with module, source line and remedy
     │   ├── ClusterError      a cluster file or the device catalogue
+    │   ├── CostsError        a file of measured costs
     │   ├── ProfileError      a profiled graph
     │   └── PlanError         a plan file: malformed, or of another model or cluster
     ├── Infeasible            the answer is no (exit status 1): what is missing, the nearest change that helps
@@ -43,6 +44,10 @@ class TraceError(InputError):
 
 class ClusterError(InputError):
     """A cluster file, or a device type that nobody knows."""
+
+
+class CostsError(InputError):
+    """A file of measured costs that is malformed, or of another machine or kind of device."""
 
 
 class ProfileError(InputError):

@@ -12,6 +12,7 @@ from types import MappingProxyType
 import yaml
 
 from cost_models.hardware import DeviceType, Kind
+from cost_models.measured import Measurements
 from cost_models.units import FLOPS, MEMORY, MEMORY_BANDWIDTH, POWER, TIME, parse
 
 DTYPES = ("float64", "float32", "tf32", "float16", "bfloat16")
@@ -43,6 +44,7 @@ class TypeEntry:
     power_w: float | None = None
     message_cpu_s: float | None = None
     byte_cpu_s: float | None = None
+    measured: Measurements | None = None
 
 
 @cache
@@ -89,7 +91,7 @@ def define(name: str, entry: TypeEntry) -> DeviceType:
     assert entry.memory_bytes is not None, f"{name} has no memory"
     assert entry.memory_bandwidth_bytes_per_s is not None, f"{name} has no memory bandwidth"
     assert "float32" in entry.flops, f"{name} has no float32 speed"
-    kind: Kind = entry.kind or ("cpu" if "cpu" in name.lower() else "accelerator")
+    kind: Kind = entry.kind or kind_of(name)
     return DeviceType(
         name=name,
         memory_bytes=entry.memory_bytes,
@@ -102,7 +104,13 @@ def define(name: str, entry: TypeEntry) -> DeviceType:
         power_w=entry.power_w,
         message_cpu_s=DEFAULT_MESSAGE_CPU_S[kind] if entry.message_cpu_s is None else entry.message_cpu_s,
         byte_cpu_s=DEFAULT_BYTE_CPU_S[kind] if entry.byte_cpu_s is None else entry.byte_cpu_s,
+        measured=entry.measured,
     )
+
+
+def kind_of(name: str) -> Kind:
+    """Of a type that nobody says it of."""
+    return "cpu" if "cpu" in name.lower() else "accelerator"
 
 
 def correct(device: DeviceType, entry: TypeEntry) -> DeviceType:
@@ -119,6 +127,7 @@ def correct(device: DeviceType, entry: TypeEntry) -> DeviceType:
         power_w=device.power_w if entry.power_w is None else entry.power_w,
         message_cpu_s=device.message_cpu_s if entry.message_cpu_s is None else entry.message_cpu_s,
         byte_cpu_s=device.byte_cpu_s if entry.byte_cpu_s is None else entry.byte_cpu_s,
+        measured=entry.measured or device.measured,
     )
 
 

@@ -13,8 +13,8 @@ IJHPCA 19(1), 2005; Patarasu and Yuan, JPDC 69(2), 2009, for the ring's optimali
 Gloo has no hierarchy. A message takes c of its sender's and of its receiver's time, a byte C. Whoever receives in a collective
 first tells the sender that there is room, so a message takes 2a: measured over links of 10 ms 2.0 to 2.3 times a for every step
 of a ring of 2 to 4 ranks, and once for an all-to-all whatever p is (1.0 between two ranks whose receive was posted before). A
-ring moves each part in two halves, one under way while the other is asked for (gloo/allreduce.cc, gloo/allgather.cc). Of two ranks
-that exchange, the later one's message goes first: what the other waits for, that there is room, queues behind it (gloo/alltoall.cc;
+ring moves each part in two halves, one under way while the other is asked for (gloo/allreduce.cc, gloo/allgather.cc). Of two
+ranks that exchange, the later one's message goes first: that there is room for the other's queues behind it (gloo/alltoall.cc;
 measured, 12.5 MiB each way at 119 MiB/s: 210 to 245 ms).
 
     a step of a ring             gloo              4 c + max(n/(p B), 2 n/p C, 2a + n/(2 p B))

@@ -6,12 +6,12 @@ import argparse
 from dataclasses import replace
 
 from autopart.cli import profiled
-from autopart.cli.arguments import Parser, Subparsers, duration, positive, quiet
+from autopart.cli.arguments import Parser, Subparsers, add_settings, duration, positive, quiet
 from autopart.cli.limits import add_limits, limits
 from autopart.cli.output import about, check_output, progress, users_code
 from autopart.cli.showing import report
 from autopart.errors import InputError
-from autopart.plans import GRANULARITIES, OBJECTIVES, OPTIMIZERS, PRECISIONS, Settings
+from autopart.plans import OBJECTIVES, Settings
 
 
 def plan_command(arguments: argparse.Namespace) -> None:
@@ -149,17 +149,4 @@ def _plan_arguments(plan: Parser) -> None:
         "--step-limit", type=duration, metavar="TIME", help="with cost or energy: how long a step may take, such as 200ms"
     )
     plan.add_argument("--front", action="store_true", help="also print the least step for every number of devices")
-    plan.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="whose state memory must hold (adamw)")
-    plan.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is autocast over float32 parameters")
-    plan.add_argument(
-        "--granularity",
-        choices=GRANULARITIES,
-        default="block",
-        help="where stages may be cut: at any op (small models), between blocks, or between whole layers (block)",
-    )
-    plan.add_argument(
-        "--batch-norm",
-        choices=["global", "local"],
-        default="global",
-        help="statistics over the global batch, or each microbatch's own",
-    )
+    add_settings(plan)

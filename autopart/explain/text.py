@@ -181,13 +181,21 @@ def _ops(facts: Iterable[OpFacts]) -> Iterator[str]:
     if costed:
         rows = [("op", "stage", "forward, backward", "flops", "layout")]
         for each in costed:
-            pairs = [f"{format_seconds(s)}, {format_seconds(each.backward_s[d])} ({d})" for d, s in each.forward_s.items()]
+            pairs = [
+                f"{format_seconds(s)}, {format_seconds(each.backward_s[d])} ({_on(each, d)})" for d, s in each.forward_s.items()
+            ]
             layout = each.ways[0].layout if each.ways else "-"
             rows.append((each.name, str(each.stage), "; ".join(pairs), format_flops(each.flops).removesuffix("/s"), layout))
         yield table([*rows]) + "\n"
     for each in every:
         if len(each.ways) > 1 or not each.forward_s:
             yield from _layouts(each)
+
+
+def _on(each: OpFacts, device: str) -> str:
+    """The device, and where the price comes from if not from its datasheet."""
+    model = each.priced.get(device, "analytic")
+    return device if model == "analytic" else f"{device}, {model}"
 
 
 def _layouts(each: OpFacts) -> Iterator[str]:

@@ -59,7 +59,7 @@ class _Here:
 
 def profile_links(devices: str, output: str | None, say: Say) -> str:
     """Measures the cluster of a file, on every rank of it. On rank 0 writes the file with what was measured; what to print."""
-    cluster = load_cluster(devices)
+    cluster = load_cluster(devices, measured=False)
     here = _join(cluster)
     with failing_as(f"measuring links on rank {here.rank}"):
         found = measure(cluster, here, say)
