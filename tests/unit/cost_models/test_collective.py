@@ -132,6 +132,12 @@ def test_two_ranks_of_gloo_send_one_after_the_other() -> None:
     assert all_to_all_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 2 * 20)
 
 
+def test_two_ranks_of_gloo_gather_the_first_halves_one_after_the_other() -> None:
+    """200 bytes each way at 10 bytes a second, and half of that once more."""
+    assert ring_all_gather_s(400, gloo(1, 1)) == pytest.approx(20 + 10)
+    assert ring_all_gather_s(600, gloo(1, 1, 1)) == pytest.approx(2 * 20)
+
+
 def test_two_ranks_sum_by_sending_each_other_theirs() -> None:
     """400 bytes each way at 10 bytes a second, one after the other."""
     assert axis_sum_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 2 * 40)
