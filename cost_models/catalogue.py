@@ -23,6 +23,12 @@ DEFAULT_LAUNCH_S: Mapping[Kind, float] = {"accelerator": 8e-6, "cpu": 5e-6}
 Measured on one Xeon core: 4.3 us for a small add and 5.8 us for a small matmul recording a graph; a CUDA launch takes about
 3 us more."""
 
+DEFAULT_MESSAGE_CPU_S: Mapping[Kind, float] = {"accelerator": 0.0, "cpu": 5e-5}
+DEFAULT_BYTE_CPU_S: Mapping[Kind, float] = {"accelerator": 0.0, "cpu": 1.7e-9}
+"""Processor time of one end of a message of gloo over TCP, and of a byte of it: threads that wake up, the kernel's packets.
+Measured on one Xeon core between hosts of the project's testbed (packets of 7 kB): 44 to 52 us, and 1.7 to 1.9 ms a MiB. An
+accelerator computes on meanwhile."""
+
 
 @dataclass(frozen=True)
 class TypeEntry:
@@ -36,6 +42,8 @@ class TypeEntry:
     source: str = ""
     note: str = ""
     power_w: float | None = None
+    message_cpu_s: float | None = None
+    byte_cpu_s: float | None = None
     measured: Measurements | None = None
 
 
@@ -63,6 +71,8 @@ def _entry(raw: Mapping[str, object]) -> TypeEntry:
         source=str(raw["source"]),
         note=str(raw.get("note", "")),
         power_w=parse(str(raw["power"]), POWER) if "power" in raw else None,
+        message_cpu_s=parse(str(raw["message_cpu"]), TIME) if "message_cpu" in raw else None,
+        byte_cpu_s=parse(str(raw["byte_cpu"]), TIME) if "byte_cpu" in raw else None,
     )
 
 
@@ -92,6 +102,8 @@ def define(name: str, entry: TypeEntry) -> DeviceType:
         kind=kind,
         note=entry.note,
         power_w=entry.power_w,
+        message_cpu_s=DEFAULT_MESSAGE_CPU_S[kind] if entry.message_cpu_s is None else entry.message_cpu_s,
+        byte_cpu_s=DEFAULT_BYTE_CPU_S[kind] if entry.byte_cpu_s is None else entry.byte_cpu_s,
         measured=entry.measured,
     )
 
@@ -113,6 +125,8 @@ def correct(device: DeviceType, entry: TypeEntry) -> DeviceType:
         kind=entry.kind or device.kind,
         note=entry.note or device.note,
         power_w=device.power_w if entry.power_w is None else entry.power_w,
+        message_cpu_s=device.message_cpu_s if entry.message_cpu_s is None else entry.message_cpu_s,
+        byte_cpu_s=device.byte_cpu_s if entry.byte_cpu_s is None else entry.byte_cpu_s,
         measured=entry.measured or device.measured,
     )
 

@@ -16,7 +16,7 @@ from autopart.blocks.orders import in_order, orders
 from autopart.cluster.cluster import Cluster, topology
 from autopart.planner.problem import Array, Part
 from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
-from autopart.pricing.network import counted_topology
+from autopart.pricing.network import counted_topology, tensor_topology
 from autopart.pricing.stages import Tables
 from autopart.pricing.table import BlockTable, elements
 from autopart.sharding.placement import Partial, Placement, Replicate, Shard
@@ -118,7 +118,7 @@ class Index:
         if tensor == 1:
             return (self.whole,)
         device, wishes = self.cluster.groups[group], tuple(self.layouts.items())
-        columns, many = Topology((tensor,), device.interconnect), self._few_and_many[0]
+        columns, many = tensor_topology(self.cluster, group, tensor), self._few_and_many[0]
 
         def found() -> tuple[Mesh, ...]:
             lean_s = LEAN * float(self.table.seconds(device.device, many).total.sum()) / max(float(self.table.static.sum()), 1.0)

@@ -24,7 +24,7 @@ from autopart.pricing.keys import block_key, op_key
 from autopart.pricing.ops import activation_factor, casts, demand
 from autopart.sharding import comm
 from autopart.tensor import reshard
-from cost_models.collective import Topology, all_gather_s, all_reduce_s, reduce_scatter_s
+from cost_models.collective import Topology, all_gather_s, axis_sum_s, reduce_scatter_s
 from cost_models.hardware import DeviceType, Kind
 from cost_models.measured import read
 from cost_models.memory import PRECISIONS, frozen_bytes, state_bytes, update_traffic_bytes, update_transient_bytes
@@ -353,8 +353,8 @@ class BlockTable:
             return forward, self._gradient_s(op, reshard.collective_s(reshard.BACKWARD[op.kind], whole, topology))
         if op.kind == reshard.CROSS_ENTROPY:
             each = self._nbytes(self._graph.values[op.inputs[1]], rows) // 2  # a float32 for every int64 label
-            forward = all_reduce_s(each, topology) + all_reduce_s(2 * each, topology)
-            return forward, self._gradient_s(op, all_reduce_s(each, topology))
+            forward = axis_sum_s(each, topology) + axis_sum_s(2 * each, topology)
+            return forward, self._gradient_s(op, axis_sum_s(each, topology))
         return 0.0, 0.0
 
     def _exchanged_bytes(self, op: Op, rows: int, ranks: int) -> float:
@@ -382,13 +382,13 @@ class BlockTable:
             result = op.outputs[0]
             match op.kind:
                 case comm.ALL_REDUCE:
-                    found += 2 * all_reduce_s(self._nbytes(result, rows), topology)
+                    found += 2 * axis_sum_s(self._nbytes(result, rows), topology)
                 case comm.ALL_GATHER:
                     nbytes = self._nbytes(result, self.batch_size)
                     found += all_gather_s(nbytes, topology) + reduce_scatter_s(nbytes, topology)
                 case comm.BATCH_NORM:
                     channels = result.shape_at(rows, self.batch_size)[1]
-                    found += 2 * all_reduce_s(2 * channels * DTYPE_BYTES[result.dtype], topology)
+                    found += 2 * axis_sum_s(2 * channels * DTYPE_BYTES[result.dtype], topology)
         return found
 
 
