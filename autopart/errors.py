@@ -46,7 +46,7 @@ class ClusterError(InputError):
 
 
 class ProfileError(InputError):
-    """A profiled graph that is malformed, or of a kind that can't be planned yet."""
+    """A profiled graph or layer profile that is malformed."""
 
 
 class PlanError(InputError):

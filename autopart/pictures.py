@@ -20,7 +20,7 @@ def picture(plan: Plan, kind: str, say: pipeline.Say = pipeline.silent) -> str:
     """The text of a file of this format. Estimates are those of the plan as it stands, whatever an edited file says of it."""
     built = pipeline.build(plan, say=say)
     if kind == "dot":
-        return format_dot(plan, built.cluster, built.front.blocks)
+        return format_dot(plan, built.cluster, built.source.blocks)
     say("simulating")
     index = pipeline.index_of(built)
     scored = _estimated(score(plan, index), index)

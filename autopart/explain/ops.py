@@ -13,7 +13,6 @@ from autopart.errors import InputError
 from autopart.explain.question import Question
 from autopart.ir.graph import Op
 from autopart.plans import Stage
-from autopart.pricing.ops import op_seconds
 from autopart.tensor.assign import fix, texts_of
 from autopart.tensor.eliminate import Table, minimize
 from autopart.tensor.network import INFINITE, Network, OpKey, network
@@ -33,7 +32,7 @@ class Way:
 @dataclass(frozen=True, slots=True)
 class OpFacts:
     """``kind`` is an op's, "parameter" or "buffer". Seconds of one microbatch on one device of each type of its stage,
-    undivided. ``ways``: what was chosen, then the runners-up; empty where its replica is one device.
+    undivided, or of a layer profile as measured on its columns. ``flops`` is 0 where nobody knows. ``ways``: what was chosen, then the runners-up; empty where its replica is one device.
     """
 
     name: str
@@ -50,7 +49,9 @@ def op_facts(question: Question, name: str) -> tuple[OpFacts, ...]:
     """Of an op, of the ops of a module or block, or of a parameter; InputError with the nearest names where there is none."""
     blocks = question.index.blocks
     parameters = {each.name for each in blocks.sharded.graph.parameters}
-    columns = {stage.index: _columns(question, stage) for stage in question.plan.stages if stage.tensor > 1}
+    columns = {
+        stage.index: _columns(question, stage) for stage in question.plan.stages if stage.tensor > 1 and question.index.lays_out
+    }
     if name in parameters:
         holders = [stage.index for stage in question.plan.stages if name in _members(question, stage)]
         every = [(stage, tuple(_ways(columns.get(stage), name, SHOWN))) for stage in holders]
@@ -77,14 +78,14 @@ def _unknown(question: Question, name: str, parameters: set[str]) -> InputError:
 
 
 def _op(question: Question, op: Op, columns: Mapping[int, _Columns], runners_up: int) -> OpFacts:
-    blocks, table = question.index.blocks, question.index.table
+    blocks = question.index.blocks
     block = blocks.blocks[blocks.block_of[op.name]].name
     stage = next(stage for stage in question.plan.stages if block in stage.blocks)
-    rows, seconds, flops = max(stage.shares), {}, 0
+    table, rows, seconds, flops = question.index.undivided(stage.tensor), max(stage.shares), {}, 0
     for device in dict.fromkeys(map(question.index.cluster.device, stage.ranks)):
-        work = table.work(op, device.kind, rows)
-        seconds[device.name] = op_seconds(op, work, device, table.precision)
-        flops = work.forward_flops + work.backward_flops
+        seconds[device.name] = table.op_s(op, device, rows)
+        asked = table.demand(op, device.kind, rows)
+        flops = int(asked.forward_flops + asked.backward_flops) if asked else 0
     return OpFacts(
         name=op.name,
         kind=op.kind,

@@ -20,7 +20,7 @@ from autopart.blocks.blocks import Blocks
 from autopart.blocks.work import Work, op_work
 from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
-from autopart.pricing.ops import activation_factor, casts, op_seconds
+from autopart.pricing.ops import Demand, activation_factor, casts, demand, op_seconds
 from autopart.sharding import comm
 from autopart.tensor import reshard
 from cost_models.collective import Topology, all_gather_s, all_reduce_s, reduce_scatter_s
@@ -171,10 +171,15 @@ class BlockTable:
         """Bytes that the optimizer needs on top while it updates so many elements."""
         return np.asarray(trained) * update_transient_bytes(self.optimizer, self.precision, device.kind)
 
-    def update_s(self, device: DeviceType, trained: float) -> float:
-        """Seconds to update so many elements: the time to read and write them and their state."""
+    def update_s(self, device: DeviceType, trained: float, start: int = 0, stop: int | None = None) -> float:  # noqa: ARG002
+        """Seconds to update so many elements of blocks [start, stop): the time to read and write them and their state."""
         nbytes = trained * update_traffic_bytes(self.optimizer, self.precision)
         return float(op_s(device, 0, nbytes, op_class="elementwise")) if trained else 0.0
+
+    def update_parts(self, device: DeviceType, trained: Array) -> Array:  # noqa: ARG002
+        """[n] each block's part of an update of so many of their elements."""
+        found: Array = trained / max(float(trained.sum()), 1.0)
+        return found
 
     @cached_property
     def ties(self) -> tuple[tuple[int, int, float], ...]:
@@ -206,6 +211,10 @@ class BlockTable:
     def op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
         """Forward and backward of one op of the graph."""
         return op_seconds(op, self.work(op, device.kind, rows), device, self.precision)
+
+    def demand(self, op: Op, kind: Kind, rows: int) -> Demand | None:
+        """What the op asks of a device; None where its seconds are not made of that."""
+        return demand(op, self.work(op, kind, rows), self.precision)
 
     def _spread(self, evaluate: Callable[[int], float | tuple[float, ...]]) -> Array:
         """Evaluates the first block of each kind; [..., n]."""

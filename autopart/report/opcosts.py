@@ -11,7 +11,7 @@ from autopart.ir.graph import Op
 from autopart.planner.meshes import Index, Rewritten
 from autopart.plans import Stage
 from autopart.pricing.costs import StageCosts
-from autopart.pricing.ops import Demand, demand
+from autopart.pricing.ops import Demand
 from autopart.pricing.stages import interval
 from autopart.pricing.table import BlockTable
 
@@ -81,7 +81,7 @@ def stage_cost(stage: Stage, rewritten: Rewritten, index: Index, costs: StageCos
     def price(op: Op) -> OpCost:
         forward, backward = table.op_s(op, device, rows)
         sent = table.exchange_s(op, rows, across) if stage.tensor > 1 else (0.0, 0.0)
-        asked = None if any(sent) else demand(op, table.work(op, device.kind, rows), table.precision)
+        asked = None if any(sent) else table.demand(op, device.kind, rows)
         return OpCost(op.name, op.module, op.kind, forward + sent[0], backward + sent[1], asked)
 
     kinds: dict[int, list[Block]] = {}
