@@ -32,7 +32,8 @@ class Way:
 @dataclass(frozen=True, slots=True)
 class OpFacts:
     """``kind`` is an op's, "parameter" or "buffer". Seconds of one microbatch on one device of each type of its stage,
-    undivided, or of a layer profile as measured on its columns. ``flops`` is 0 where nobody knows. ``ways``: what was chosen, then the runners-up; empty where its replica is one device.
+    undivided, or of a layer profile as measured on its columns. ``flops`` is 0 where nobody knows. ``ways``: what was chosen,
+    then the runners-up; empty where its replica is one device.
     """
 
     name: str

@@ -36,7 +36,7 @@ def through(batches: Sequence[int], seconds: Sequence[float], samples: int) -> f
     after = next((i for i, (batch, _) in enumerate(points) if batch > samples), None)
     (low, low_s), (high, high_s) = points[after - 1 : after + 1] if after else points[-2:]
     slope = (high_s - low_s) / (high - low)
-    return low_s + (samples - low) * (slope if after else max(slope, 0.0))
+    return low_s + (samples - low) * slope if after else high_s + (samples - high) * max(slope, 0.0)
 
 
 def _at_none(batches: Sequence[int], seconds: Sequence[float]) -> float:

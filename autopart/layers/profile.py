@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from autopart import jsonfile
 from autopart.errors import ProfileError
 from autopart.layers.curve import Curve
-from autopart.profiled.profile import KIND, checked, edges_of, mixed
+from autopart.profiled.profile import KIND, checked, edges_of
 
 
 class Degree(NamedTuple):
@@ -99,8 +99,6 @@ def parse_layers(text: str, path: str) -> LayerProfile:
     """A LayerProfile from the text of a file; ``path`` is for messages and for the plan."""
     raw = checked(text, path)
     for index, op in enumerate(raw["ops"]):
-        if "table" not in op:
-            raise mixed(index, op["name"], text, path)
         _refuse_repeated(index, op, text, path)
     layers = tuple(map(_layer, raw["ops"]))
     names = [layer.name for layer in layers]

@@ -53,9 +53,6 @@ def load_profile(path: str | Path) -> Profile:
 def parse_profile(text: str, path: str) -> Profile:
     """A Profile from the text of a file; ``path`` is for messages and for the plan."""
     raw = checked(text, path)
-    for index, op in enumerate(raw["ops"]):
-        if "table" in op:
-            raise mixed(index, op["name"], text, path)
     ops = tuple(ProfiledOp(**op) for op in raw["ops"])
     names = [op.name for op in ops]
     return Profile(path, _digest(ops, raw["edges"]), ops, edges_of(names, raw["edges"], text, path))
@@ -67,26 +64,35 @@ def is_layer_profile(path: str | Path) -> bool:
         raw = jsonfile.decode(jsonfile.read_text(path, KIND), str(path), KIND)
     except ProfileError:
         return False
+    return next(iter(_layered(raw)), False)
+
+
+def _layered(raw: Any) -> list[bool]:
+    """Of each op whether it has a table."""
     ops = raw.get("ops") if isinstance(raw, dict) else None
-    return isinstance(ops, list) and any(isinstance(op, dict) and "table" in op for op in ops)
+    return [isinstance(op, dict) and "table" in op for op in ops] if isinstance(ops, list) else []
 
 
 def checked(text: str, path: str) -> Any:
     """JSON values of either kind of profile that satisfy the schema; the message has the name of the op."""
+    raw = jsonfile.decode(text, path, KIND)
+    _refuse_mixed(raw, text, path)
     try:
         return jsonfile.parse(text, path, KIND)
     except ProfileError as error:
-        raw = jsonfile.decode(text, path, KIND)
         raise ProfileError(_with_name(error.what, raw), where=error.where, remedy=error.remedy) from None
 
 
-def mixed(index: int, name: str, text: str, path: str) -> ProfileError:
+def _refuse_mixed(raw: Any, text: str, path: str) -> None:
     """Ops with one time each and layers with tables are two kinds of input."""
-    return ProfileError(
-        f"ops[{index}] ({name}): a profile has `table` for all of its ops, layers, or `time_s` for all of them",
-        where=f"{path}:{jsonfile.line_of(text, ['ops', index])}",
-        remedy="Give every op the one or the other.",
-    )
+    layered = _layered(raw)
+    if len(set(layered)) > 1:
+        index = layered.index(not layered[0])
+        raise ProfileError(
+            _with_name(f"ops[{index}]: {'no ' * layered[0]}table, other than the ops before", raw),
+            where=f"{path}:{jsonfile.line_of(text, ['ops', index])}",
+            remedy="Layers have `table`, ops have `time_s`: give every one the same of the two.",
+        )
 
 
 def _with_name(what: str, raw: Any) -> str:
