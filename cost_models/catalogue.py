@@ -23,6 +23,10 @@ Measured on one Xeon core: 4.3 us for a small add and 5.8 us for a small matmul 
 3 us more."""
 
 
+BRANDS = frozenset(("nvidia", "tesla", "geforce", "amd", "instinct"))
+"""Words before a model's name that drivers put or leave out by release."""
+
+
 @dataclass(frozen=True)
 class TypeEntry:
     """What a file says of a device type, in bytes, bytes/s, FLOP/s, seconds and watts. None: not said."""
@@ -40,12 +44,28 @@ class TypeEntry:
 @cache
 def catalogue() -> Mapping[str, DeviceType]:
     """Every device type that autopart knows, by name, vendor by vendor."""
-    found: dict[str, DeviceType] = {}
+    return MappingProxyType({name: define(name, _entry(raw)) for name, raw in _files().items()})
+
+
+@cache
+def _files() -> Mapping[str, Mapping[str, object]]:
+    """The entries as they are written."""
+    found: dict[str, Mapping[str, object]] = {}
     for name in ("nvidia", "amd", "cpu"):
         text = resources.files("cost_models").joinpath("devices", f"{name}.yaml").read_text(encoding="utf-8")
-        for type_name, raw in yaml.safe_load(text).items():
-            found[type_name] = define(type_name, _entry(raw))
-    return MappingProxyType(found)
+        found |= yaml.safe_load(text)
+    return found
+
+
+def reported_as(name: str) -> str | None:
+    """The type that a driver calls by this name, whatever vendor and brand it puts before it; None where no entry says so."""
+    known = {_model(str(raw["reported"])): type_name for type_name, raw in _files().items() if "reported" in raw}
+    return known.get(_model(name))
+
+
+def _model(name: str) -> str:
+    """``a100sxm480gb`` of "NVIDIA A100-SXM4-80GB"."""
+    return _plain("".join(word for word in name.lower().split() if word not in BRANDS))
 
 
 def _entry(raw: Mapping[str, object]) -> TypeEntry:
