@@ -59,13 +59,13 @@ def _files() -> Mapping[str, Mapping[str, object]]:
 
 def reported_as(name: str) -> str | None:
     """The type that a driver calls by this name, whatever vendor and brand it puts before it; None where no entry says so."""
-    known = {_model(str(raw["reported"])): type_name for type_name, raw in _files().items() if "reported" in raw}
-    return known.get(_model(name))
+    known = {_plain(model_name(str(raw["reported"]))): type_name for type_name, raw in _files().items() if "reported" in raw}
+    return known.get(_plain(model_name(name)))
 
 
-def _model(name: str) -> str:
-    """``a100sxm480gb`` of "NVIDIA A100-SXM4-80GB"."""
-    return _plain("".join(word for word in name.lower().split() if word not in BRANDS))
+def model_name(name: str) -> str:
+    """What a driver calls a device, without vendor and brand: "A100-SXM4-80GB" of "NVIDIA A100-SXM4-80GB"."""
+    return " ".join(word for word in name.split() if word.lower() not in BRANDS) or name
 
 
 def _entry(raw: Mapping[str, object]) -> TypeEntry:

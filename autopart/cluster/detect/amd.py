@@ -42,7 +42,7 @@ def parse_cards(text: str) -> tuple[Card, ...]:
 
 
 def parse_links(text: str) -> Mapping[tuple[int, int], str]:
-    """ "XGMI" or "PCIE" by pair, the smaller index first."""
+    """By pair, the smaller index first: "XGMI" or "PCIE"."""
     system = _decoded(text).get("system", {})
     found: dict[tuple[int, int], str] = {}
     for key, value in system.items() if isinstance(system, dict) else ():

@@ -18,7 +18,7 @@ from autopart.cluster.detect.found import Machine, OwnType, Surroundings, Wire, 
 from autopart.cluster.detect.hosts import Host, expand
 from autopart.cluster.detect.uplink import uplink
 from autopart.cluster.detect.write import Entry, written
-from cost_models.catalogue import catalogue, nearest, reported_as
+from cost_models.catalogue import catalogue, model_name, nearest, reported_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,17 @@ def _machine(devices: Sequence[tuple[str, int]]) -> Machine:
     own: dict[str, OwnType] = {}
     for name, memory in devices:
         known = reported_as(name)
-        types.append(known or _plain(name))
+        types.append(known or _plain(model_name(name)))
         if not known:
             own[types[-1]] = _unknown(name, memory)
     return Machine(tuple(types), own=tuple(own.values()))
 
 
 def _unknown(name: str, memory: int) -> OwnType:
-    near = nearest(name, catalogue())
+    near = nearest(model_name(name), catalogue())
     hint = f"; the nearest that the catalogue has: {', '.join(near)}" if near else ""
     lines = {"memory": f"{memory // 2**20} MiB", "kind": "accelerator", "source": f"{name}, as its driver reports it"}
-    return OwnType(_plain(name), lines, ("memory_bandwidth", "flops: {float32: ...}"), hint)
+    return OwnType(_plain(model_name(name)), lines, ("memory_bandwidth", "flops: {float32: ...}"), hint)
 
 
 def _plain(name: str) -> str:
@@ -132,7 +132,7 @@ def _entries(hosts: Sequence[Host], machines: Sequence[Machine], network: Wire |
 
 
 def _name(own: Sequence[str], every: Sequence[str], kind: str, used: set[str]) -> str:
-    """What the hosts' names share, without the digits at its end, which are those of single nodes; not how another host begins."""
+    """What the hosts' names share, without digits at its end, which are those of single nodes; not how another host begins."""
     shared = own[0] if len(own) == 1 else commonprefix(list(own)).rstrip("0123456789-_.") or "node"  # noqa: RUF071 - of letters
     if len(own) > 1 and any(host.startswith(shared) for host in every if host not in own):
         shared = f"{shared}-n"
