@@ -110,13 +110,13 @@ def add_parsers(commands: Subparsers) -> None:
     devices = commands.add_parser(
         "devices",
         help="list the device types that cluster files may name; write a cluster file for this machine",
-        description="List the catalogue, or with --detect look at this machine (its GPUs and their links, else its cores, measured "
-        "for two seconds), at an allocation of Slurm or at the hosts of a file, and write a cluster file.",
+        description="List the catalogue. With --detect look at this machine (its GPUs and their links; else its cores, measured "
+        "for two seconds), an allocation of Slurm or the hosts of a file, and write a cluster file.",
         examples="autopart devices\n"
         "autopart devices --detect -o cluster.yaml\n"
         "autopart devices --detect --hostfile hosts -o cluster.yaml",
     )
     devices.add_argument("--detect", action="store_true", help="write a cluster file for this machine")
-    devices.add_argument("--hostfile", metavar="FILE", help="with --detect: lines `node1 slots=8`, machines like this one")
+    devices.add_argument("--hostfile", metavar="FILE", help="with --detect: lines node1 slots=8; machines like this one")
     devices.add_argument("-o", "--output", metavar="FILE", help="with --detect: write there instead of to the terminal")
     devices.set_defaults(command=devices_command)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autopart.cluster.cluster import Cluster
 from autopart.cluster.detect import amd, cores, nvidia
 from autopart.cluster.detect.detect import Detected, detect
 from autopart.cluster.detect.found import Speed, Surroundings, Wire
@@ -106,7 +107,7 @@ H100 = {
 }
 
 
-def loaded(found: Detected):  # noqa: ANN201
+def loaded(found: Detected) -> Cluster:
     assert not found.lacking, found.text
     return parse_cluster(found.text, "cluster.yaml")
 
@@ -260,8 +261,8 @@ def test_an_unknown_gpu_is_asked_for(tmp_path: Path) -> None:
     found = detect(around(tmp_path, tools))
     lines = found.text.splitlines()
     assert [what.partition(" is not known")[0] for what in found.lacking] == [
-        f"line {lines.index('    # memory_bandwidth: ...') + 1}: memory_bandwidth of NVIDIA-GeForce-RTX-5090",
-        f"line {lines.index('    # flops: {float32: ...}') + 1}: flops of NVIDIA-GeForce-RTX-5090",
+        f"line {lines.index('    # memory_bandwidth: ...') + 1}: memory_bandwidth of RTX-5090",
+        f"line {lines.index('    # flops: {float32: ...}') + 1}: flops of RTX-5090",
     ]
     assert "RTX-3090" in found.lacking[0], "a near name is named, not taken"
     with pytest.raises(ClusterError, match="has no memory_bandwidth and no flops"):
