@@ -44,7 +44,7 @@ class TypeEntry:
 @cache
 def catalogue() -> Mapping[str, DeviceType]:
     """Every device type that autopart knows, by name, vendor by vendor."""
-    return MappingProxyType({name: define(name, _entry(raw)) for name, raw in _files().items()})
+    return MappingProxyType({name: define(name, entry_of(raw)) for name, raw in _files().items()})
 
 
 @cache
@@ -68,7 +68,8 @@ def model_name(name: str) -> str:
     return " ".join(word for word in name.split() if word.lower() not in BRANDS) or name
 
 
-def _entry(raw: Mapping[str, object]) -> TypeEntry:
+def entry_of(raw: Mapping[str, object]) -> TypeEntry:
+    """Of the catalogue: memory, bandwidth, speeds and a source are needed."""
     flops = raw["flops"]
     kind: Kind = "cpu" if raw.get("kind") == "cpu" else "accelerator"
     assert isinstance(flops, dict), f"{raw} has no speeds"

@@ -36,8 +36,8 @@ class Kind:
 
 
 def kinds() -> Iterator[Kind]:
-    """Activations of a layer as Korthikanti et al. count them (Reducing Activation Recomputation, 2022, section 4): 10 of 34 values
-    are whole on every device.
+    """Activations of a layer as Korthikanti et al. count them (Reducing Activation Recomputation, 2022, section 4): 10 of 34
+    values are whole on every device.
     """
     values, table = SEQUENCE * HIDDEN, WORDS * HIDDEN
     yield Kind("embedding", 0.0, table + values, dict.fromkeys(DEGREES, values * NUMBER), 1)

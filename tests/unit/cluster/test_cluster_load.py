@@ -157,7 +157,7 @@ def test_shape_of_a_set_of_ranks() -> None:
 
 @pytest.mark.parametrize(
     ("file", "devices"),
-    {"uniform": 8, "mixed": 8, "cpus": 4, "laptop": 4, "large": 128, "box": 4, "thousands": 4096}.items(),
+    {"uniform": 8, "mixed": 8, "cpus": 4, "laptop": 4, "large": 128, "box": 4, "thousands": 4096, "two_generations": 24}.items(),
     ids=lambda value: str(value),
 )
 def test_examples(file: str, devices: int) -> None:
