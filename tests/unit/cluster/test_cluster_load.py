@@ -166,7 +166,7 @@ def test_examples(file: str, devices: int) -> None:
 
 def test_every_example_is_tested() -> None:
     assert sorted(path.stem for path in EXAMPLES.glob("*.yaml")) == sorted(
-        ["uniform", "mixed", "cpus", "laptop", "large", "box", "thousands"]
+        ["uniform", "mixed", "cpus", "laptop", "large", "box", "thousands", "two_generations"]
     )
 
 
