@@ -130,10 +130,20 @@ class Built:
         """The model; PlanError where there is none."""
         if isinstance(self.source, Front):
             return self.source
-        raise PlanError(
-            f"this plan is of a layer profile ({self.plan.model.path}): there is no model to compile or run",
-            remedy="Plan the model itself for that: autopart plan model.py ...",
-        )
+        raise no_model(self.plan)
+
+
+def is_profile(path: str) -> bool:
+    """Whether a plan's model is a layer profile."""
+    return path.endswith(".json")
+
+
+def no_model(plan: Plan) -> PlanError:
+    """To be raised where a layer profile is asked to run."""
+    return PlanError(
+        f"this plan is of a layer profile ({plan.model.path}): there is no model to compile or run",
+        remedy="Plan the model itself for that: autopart plan model.py ...",
+    )
 
 
 def plan_files(model: str, devices: str, *, batch_size: int, settings: Settings, limits: Limits, say: Say) -> Plan:
@@ -145,7 +155,7 @@ def plan_files(model: str, devices: str, *, batch_size: int, settings: Settings,
 def source_of(spec: str, settings: Settings, say: Say = silent, *, empty: bool = True) -> Source:
     """What a file describes: ``layers.json``, or ``model.py:factory``."""
     path = spec.partition(":")[0]
-    if path.endswith(".json"):
+    if is_profile(path):
         say("reading the profile")
         return layer_front(load_layers(path), settings)
     say("building the model")

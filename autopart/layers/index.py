@@ -10,7 +10,7 @@ from autopart.blocks.blocks import Blocks
 from autopart.cluster.cluster import Cluster, same_node
 from autopart.errors import PlanError, ProfileError
 from autopart.layers.blocks import layer_blocks
-from autopart.layers.profile import Degree, LayerProfile
+from autopart.layers.profile import Degree, Layer, LayerProfile
 from autopart.layers.table import LayerTable
 from autopart.planner.meshes import Index, Mesh, Rewritten, Team
 from autopart.planner.problem import Part
@@ -102,18 +102,15 @@ class LayerIndex(Index):
 def lacking(profile: LayerProfile, device: str, tensor: int | None = None) -> str:
     """Why a type, or so many devices of it, can't be used."""
 
-    def has(degrees: frozenset[Degree]) -> bool:
-        return any(degree.type == device and tensor in (None, degree.tensor) for degree in degrees)
+    def has(layer: Layer) -> bool:
+        return any(degree.type == device and tensor in (None, degree.tensor) for degree in layer.curves)
 
-    without = [layer.name for layer in profile.layers if not has(frozenset(layer.curves))]
+    without = [layer.name for layer in profile.layers if not has(layer)]
     if not without:
         return "of which no tensor degree was measured for all layers"
-    every = "no layer" if len(without) == len(profile.layers) else f"{', '.join(without[:MOST_NAMED])}"
-    return (
-        f"of which {every} has a row"
-        if every == "no layer"
-        else f"of which {every} ha{'s' if len(without) == 1 else 've'} no row"
-    )
+    if len(without) == len(profile.layers):
+        return "of which no layer has a row"
+    return f"of which {', '.join(without[:MOST_NAMED])} ha{'s' if len(without) == 1 else 've'} no row"
 
 
 def _said(degree: Degree) -> str:

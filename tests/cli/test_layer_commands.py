@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from torch import nn
 
+import autopart
+from autopart.errors import PlanError
 from tests.commands import Done, assert_refused, run
 from tests.layers import layer, row
 
@@ -141,6 +144,8 @@ def test_there_is_nothing_to_compile(here: Path, capsys: pytest.CaptureFixture[s
     )
     assert_refused(run(capsys, "run", "plan.json"), "this plan is of a layer profile (layers.json)")
     assert not Path("plan").exists()
+    with pytest.raises(PlanError, match="this plan is of a layer profile"):
+        autopart.compile("plan.json", nn.Linear(2, 2))
 
 
 def test_extrapolating_is_said_in_the_plan(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
