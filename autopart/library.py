@@ -105,6 +105,8 @@ def compile(  # noqa: A001 - autopart.compile, as torch.compile
     that was read from a file and names no model file. The emitted package goes to ``folder``, else to a temporary one.
     """
     found = _planned(planned)
+    if pipeline.is_profile(found.plan.model.path):
+        raise pipeline.no_model(found.plan)
     loaded = _inputs_for(found, model, example_inputs, loss, example_targets, batch_dims)
     built = pipeline.build_from(found.plan, loaded)
     target = Path(folder) if folder else _temporary()

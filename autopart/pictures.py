@@ -26,7 +26,7 @@ def picture(plan: Plan, kind: str, recording: str | None = None, say: pipeline.S
     """
     built = pipeline.build(plan, say=say)
     if kind == "dot":
-        return format_dot(plan, built.cluster, built.front.blocks)
+        return format_dot(plan, built.cluster, built.source.blocks)
     say("simulating")
     index = pipeline.index_of(built)
     scored = _estimated(score(plan, index), index)

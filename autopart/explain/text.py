@@ -185,7 +185,8 @@ def _ops(facts: Iterable[OpFacts]) -> Iterator[str]:
                 f"{format_seconds(s)}, {format_seconds(each.backward_s[d])} ({_on(each, d)})" for d, s in each.forward_s.items()
             ]
             layout = each.ways[0].layout if each.ways else "-"
-            rows.append((each.name, str(each.stage), "; ".join(pairs), format_flops(each.flops).removesuffix("/s"), layout))
+            flops = format_flops(each.flops).removesuffix("/s") if each.flops else "-"
+            rows.append((each.name, str(each.stage), "; ".join(pairs), flops, layout))
         yield table([*rows]) + "\n"
     for each in every:
         if len(each.ways) > 1 or not each.forward_s:
