@@ -12,11 +12,12 @@ from autopart.report.dot import format_dot
 from autopart.report.html import format_html
 from autopart.report.svg import format_svg
 from autopart.report.trace import format_trace
+from autopart.say import Say, silent
 
 FORMATS = ("dot", "svg", "html", "trace")
 
 
-def picture(plan: Plan, kind: str, say: pipeline.Say = pipeline.silent) -> str:
+def picture(plan: Plan, kind: str, say: Say = silent) -> str:
     """The text of a file of this format. Estimates are those of the plan as it stands, whatever an edited file says of it."""
     built = pipeline.build(plan, say=say)
     if kind == "dot":

@@ -1,8 +1,8 @@
-"""What ``autopart explain`` says, as data. ``report.explained`` puts it in sentences."""
+"""What ``autopart explain`` says, as data. ``explain.text`` puts it in sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autopart.explain.bottleneck import Bottleneck, bottleneck
@@ -14,6 +14,7 @@ from autopart.explain.restrictions import Answer, why_not
 from autopart.planner.meshes import Index
 from autopart.planner.score import Score
 from autopart.planner.strategies import Pins
+from autopart.say import Say, silent
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def explain(
     op: str | None = None,
     gap: float = 0.01,
     time_limit_s: float = 20.0,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = silent,
 ) -> Explanation:
     """Answer what is asked of a plan that fits; without ``wishes`` (why not), ``changes`` (what if) and ``op``: everything."""
     question = Question(asked, index, pins, gap, time_limit_s, say)
@@ -72,21 +73,20 @@ def explain(
     return Explanation(
         step_time_s=there.step_s,
         pins=said,
-        why_not=tuple(_said(question, f"why not {wish}", answer) for wish, answer in answers),
+        why_not=tuple(_said(question, wish, answer) for wish, answer in answers),
         what_if=supposed,
         ops=facts,
     )
 
 
-def _said(question: Question, text: str, answer: Answer) -> Other:
-    question.say(text)
+def _said(question: Question, wish: str, answer: Answer) -> Other:
+    question.say(f"why not {wish}")
     return answer()
 
 
 def _everything(question: Question, pins: dict[str, object]) -> Explanation:
     bounds = bottleneck(question)
-    question.say("searching again")
-    ranking = question.search()
+    ranking = question.search("searching again")
     unlike = next((scored for scored in ranking.scores if not same(scored.plan, question.plan)), None)
     return Explanation(
         step_time_s=question.step_s,
@@ -119,5 +119,9 @@ def _supposing(question: Question, changes: list[Change]) -> Question:
     """The same question where the cluster is changed; of the best plan there where this one does not run."""
     cluster = changed(question.index.cluster, changes)
     kept = question.kept(cluster)
-    asked = kept if kept and not kept.overfull else next(iter(question.search(cluster=cluster).scores), question.asked)
+    asked = (
+        kept
+        if kept and not kept.overfull
+        else next(iter(question.search("planning there", cluster=cluster).scores), question.asked)
+    )
     return Question(asked, question.on(cluster), question.pins, question.gap, question.time_limit_s, question.say)

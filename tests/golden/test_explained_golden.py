@@ -16,6 +16,7 @@ from autopart.explain.explain import Explanation, WhatIf
 from autopart.explain.ops import OpFacts, Way
 from autopart.explain.question import Other
 from autopart.explain.remedies import LeftOut
+from autopart.explain.sent import Sent
 from autopart.explain.text import format_explanation
 from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
 from tests.golden.test_shown_golden import CLUSTER, NAMES, PLAN
@@ -101,7 +102,8 @@ def test_explained_large(golden: Golden) -> None:
 
 
 def side(name: str, step_s: float, nbytes: int, fullest: dict[str, int]) -> Side:
-    return Side(name, step_s, {**SPENT, "bubble": step_s / 10}, 16, nbytes, nbytes // 2, 1 << 30, fullest, {0: 1 << 30})
+    collectives = Sent(columns=nbytes // 4, mixing=0, gradients=1 << 30, gathered=nbytes // 8)
+    return Side(name, step_s, {**SPENT, "bubble": step_s / 10}, 16, nbytes, nbytes // 2, collectives, fullest, {0: 1 << 30})
 
 
 def difference(before: Plan, after: Plan) -> Difference:
