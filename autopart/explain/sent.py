@@ -68,7 +68,7 @@ def _inside(stage: Stage, rewritten: Rewritten) -> tuple[float, float]:
 
 
 def _block(table: BlockTable, names: tuple[str, ...], rows: int, stage: Stage) -> tuple[float, float]:
-    """Of a rank, forward and backward; under recomputation the forward once more."""
+    """Of a rank, forward and backward; under recomputation the forward once more, all of it as it is priced."""
     wanted, forwards = set(names), 2 if stage.recompute else 1
     columns = mixing = 0.0
     for op in (op for op in table.blocks.sharded.graph.ops if op.name in wanted):

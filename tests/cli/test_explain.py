@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+import autopart
 from autopart import pipeline
 from autopart.cluster.load import load_cluster
 from autopart.planfile import load_plan
@@ -299,6 +302,30 @@ def test_why_not_the_impossible_says_why(here: Path, capsys: Capsys) -> None:
     done = run(capsys, "explain", "plan.json", "--why-not", "stages=9")
     assert done.status == 0
     assert "It can't be done: 9 stages of 3 blocks on 4 devices." in done.out
+
+
+def test_the_same_questions_from_python(here: Path, capsys: Capsys) -> None:
+    """Of a plan from a file, and of one that was made of a live module, whose path nobody knows."""
+    asked = ("--why-not", "ddp", "--what-if", "memory = 2x", "--what-if", "devices slow = 3", "--op", "middle")
+    told = run(capsys, "explain", "plan.json", *asked)
+    assert told.status == 0, told.err
+    questions = {"why_not": "ddp", "what_if": ["memory = 2x", "devices slow = 3"], "op": "middle"}
+    assert autopart.load_plan("plan.json").explain(**questions) == told.out
+    live = autopart.plan(Net(), lambda n: (torch.randn(n, 4),), "cluster.yaml", batch_size=8, loss=lambda out: out.sum())
+    assert "middle:linear" in live.explain(op="middle")
+    assert live.show().startswith("a model over cluster.yaml")
+    with pytest.raises(autopart.InputError, match="no such kind of plan"):
+        live.explain(why_not="stage=3")
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.middle = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.middle(x)
+        return out
 
 
 def test_diff(here: Path, capsys: Capsys) -> None:
