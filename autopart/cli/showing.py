@@ -83,5 +83,11 @@ def add_parsers(commands: Subparsers) -> None:
     quiet(show)
     show.set_defaults(command=show_command)
 
-    devices = commands.add_parser("devices", help="list the device types that cluster files may name")
+    devices = commands.add_parser(
+        "devices",
+        help="list the device types that cluster files may name",
+        description="List the device types that are known: memory, its bandwidth, FLOP/s by dtype, power. A cluster file may "
+        "describe others under `types`.",
+        examples="autopart devices",
+    )
     devices.set_defaults(command=devices_command)
