@@ -20,9 +20,10 @@ from autopart.say import Say, silent
 @dataclass(frozen=True)
 class WhatIf:
     """``kept`` is the plan as it is after the changes (None: a device of it is gone), ``overfull`` the rank that then lacks most,
-    with its peak and what it has to use; ``best`` is the best plan then.
+    with its peak and what it has to use; ``best`` is the best plan then. Ranks are those of the changed cluster.
     """
 
+    changes: tuple[Change, ...]
     kept: Other | None
     overfull: tuple[int, int, int] | None
     best: Other
@@ -32,7 +33,8 @@ class WhatIf:
 class Explanation:
     """A plan's answers; sections that were not asked for are None or empty.
 
-    ``next_best`` is the best plan beside this one that another search found, ``lower_bound_s`` that search's bound.
+    ``next_best`` is the best plan beside this one that another search found, ``lower_bound_s`` that search's bound. ``why_not``
+    is asked on the changed cluster where one is supposed; then it stands beside ``there``.
     """
 
     step_time_s: float
@@ -44,6 +46,7 @@ class Explanation:
     remedies: tuple[Other, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     why_not: tuple[Other, ...] = ()
+    there: Other | None = None
     what_if: WhatIf | None = None
     ops: tuple[OpFacts, ...] = ()
 
@@ -71,9 +74,10 @@ def explain(
     answers = [(wish, answer) for wish in wishes for answer in why_not(there, wish)]
     supposed = what_if(question, parsed) if parsed else None
     return Explanation(
-        step_time_s=there.step_s,
+        step_time_s=question.step_s,
         pins=said,
         why_not=tuple(_said(question, wish, answer) for wish, answer in answers),
+        there=other("this plan", there.asked) if there is not question else None,
         what_if=supposed,
         ops=facts,
     )
@@ -103,7 +107,8 @@ def _everything(question: Question, pins: dict[str, object]) -> Explanation:
 def what_if(question: Question, changes: list[Change]) -> WhatIf:
     """The plan as it is, and the best plan, on the changed cluster."""
     kept = question.kept(changed(question.index.cluster, changes))
-    return WhatIf(other("as it is", kept) if kept else None, _overfull(kept) if kept else None, after(question, changes))
+    found = other("as it is", kept) if kept else None
+    return WhatIf(tuple(changes), found, _overfull(kept) if kept else None, after(question, changes))
 
 
 def _overfull(scored: Score) -> tuple[int, int, int] | None:

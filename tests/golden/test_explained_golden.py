@@ -10,6 +10,7 @@ from autopart.blocks.group import group
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.load import parse_cluster
 from autopart.explain.bottleneck import Bottleneck, Faster, Fullness
+from autopart.explain.changes import Change
 from autopart.explain.diff import Difference, Side, changed_samples, moved_blocks
 from autopart.explain.diff_text import format_difference
 from autopart.explain.explain import Explanation, WhatIf
@@ -77,6 +78,7 @@ ASKED = replace(
         Other("rank 0", 0.1234, "", PLAN, SPENT),
     ),
     what_if=WhatIf(
+        changes=(Change("memory", "", "15 GiB"),),
         kept=Other("as it is", 0.12, "", PLAN, SPENT),
         overfull=(16, 15 << 30, 14 << 30),
         best=Other("memory = 15 GiB", 0.15, "", ALONE, SPENT),
