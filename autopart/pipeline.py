@@ -64,15 +64,11 @@ from autopart.program.program import Program
 from autopart.program.text import format_actions
 from autopart.replan.devices import old_cluster
 from autopart.replan.replan import make_before, replan
+from autopart.say import Say, silent
 from autopart.sharding.batch import shard_batch
 from autopart.tensor.localize import Local, column
 
 SEED = 0  # of the initial weights and of the example batches
-Say = Callable[[str], None]
-
-
-def silent(_: str) -> None:
-    """Says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,9 +281,13 @@ def price_plan(plan: Plan, say: Say) -> Plan:
     return priced(plan, index_of(build(plan, say=say)))
 
 
-def explain_plan(plan: Plan, *, say: Say, **questions: Any) -> tuple[Plan, Explanation, Cluster]:
-    """``autopart explain``: the plan priced, answers to ``explain.explain``'s questions, the cluster."""
-    index = index_of(build(plan, say=say))
+def explain_plan(
+    plan: Plan, front: Front | None = None, *, say: Say = silent, **questions: Any
+) -> tuple[Plan, Explanation, Cluster]:
+    """``autopart explain``: the plan priced, answers to ``explain.explain``'s questions, the cluster. Traces the plan's model
+    where ``front`` does not have it already.
+    """
+    index = index_of(build_on(plan, front, say) if front else build(plan, say=say))
     plan = priced(plan, index)
     pins = pins_of(plan.search) if plan.search else Pins()
     pins = pins if follows(plan, pins, index.cluster) else Pins()

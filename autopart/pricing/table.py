@@ -175,7 +175,7 @@ class BlockTable:
         return np.asarray(trained) * update_transient_bytes(self.optimizer, self.precision, device.kind)
 
     def update_s(self, device: DeviceType, trained: float, start: int = 0, stop: int | None = None) -> float:  # noqa: ARG002
-        """Seconds to update so many elements of blocks [start, stop): measured, or that to read and write them and their state."""
+        """Seconds to update so many elements of blocks [start, stop): measured, or to read and write them and their state."""
         return update_s(device, self.optimizer, trained, trained * update_traffic_bytes(self.optimizer, self.precision))
 
     def update_parts(self, device: DeviceType, trained: Array) -> Array:  # noqa: ARG002
