@@ -30,7 +30,7 @@ from autopart.blocks.blocks import Blocks
 from autopart.blocks.group import group
 from autopart.blocks.orders import in_order
 from autopart.blocks.text import format_blocks
-from autopart.cluster.cluster import Cluster, Group
+from autopart.cluster.cluster import Cluster
 from autopart.cluster.load import load_cluster
 from autopart.cluster.tariffs import format_draw, tariff
 from autopart.cluster.units import format_bytes, format_seconds
@@ -55,9 +55,8 @@ from autopart.planner.meshes import Index, make_index
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.spend import Wish, cost_again
 from autopart.planner.strategies import Pins
-from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Search, Settings, Stage, problem_digest
+from autopart.plans import ModelRef, Plan, Search, Settings, problem_digest
 from autopart.pricing.text import format_costs
-from autopart.profiling.campaign import Outcome, Wanted, measure
 from autopart.program.check import check_cluster, check_plan, check_ranks
 from autopart.program.lower import lower
 from autopart.program.program import Program
@@ -66,7 +65,7 @@ from autopart.replan.devices import old_cluster
 from autopart.replan.replan import make_before, replan
 from autopart.say import Say, silent
 from autopart.sharding.batch import shard_batch
-from autopart.tensor.localize import Local, column
+from autopart.tensor.localize import Local
 
 SEED = 0  # of the initial weights and of the example batches
 
@@ -369,26 +368,6 @@ def bound_of(plan: Plan, index: Index) -> float:
 def pins_of(search: Search) -> Pins:
     """What was fixed, as a plan records it."""
     return Pins(**search.pins)
-
-
-def profile_model(model: str, wanted: Wanted, group: Group, *, say: Say = silent, **options: Any) -> Outcome:
-    """``autopart profile``: the model's ops and blocks timed on this machine, one as those of ``group``; ``options`` are those of
-    ``campaign.measure``.
-    """
-    say("building the model")
-    torch.manual_seed(SEED)
-    front = front_end(load(model, empty=True, precision=wanted.settings.precision), wanted.settings, say)
-    together = [replace(group, count=1, devices_per_node=count) for count in wanted.tensor]
-    columns = [column_of(front, wanted, node) for node in together]
-    return measure(front.loaded, front.traced, front.blocks, wanted, columns=columns, device=group.device, say=say, **options)
-
-
-def column_of(front: Front, wanted: Wanted, node: Group) -> Blocks:
-    """What the first of a node's devices runs when all of them together run the whole model, split as is best for them."""
-    ranks, rows = tuple(range(node.devices)), max(wanted.rows)
-    stage = Stage(0, tuple(block.name for block in front.blocks.blocks), ranks, (rows,), tensor=node.devices)
-    plan = Plan(model_ref(front), ClusterRef(""), rows, wanted.settings, Schedule("1f1b", 1), (stage,))
-    return column(localized(plan, front, Cluster("", "", (node,))).blocks, 0)
 
 
 def compile_files(plan: Plan, folder: Path, say: Say = silent) -> Built:

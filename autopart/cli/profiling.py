@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autopart.cli.arguments import Subparsers, add_settings, positive, quiet
-from autopart.cli.output import check_output, progress, users_code
+from autopart.cli.output import about, check_output, progress, users_code
 from autopart.errors import InputError
 from autopart.plans import Settings
 
@@ -20,7 +20,11 @@ ROWS = "1,2,4,8"
 
 
 def profile_command(arguments: argparse.Namespace) -> None:
-    if arguments.links:
+    if arguments.refit:
+        _refit(arguments)
+    elif arguments.devices is None:
+        raise InputError("--devices is missing", where="autopart profile", remedy="Name the cluster file that has the type.")
+    elif arguments.links:
         _profile_links(arguments)
     elif arguments.model is None:
         remedy = "Name a model file; or say --links, on all ranks of the cluster, for what messages take."
@@ -51,7 +55,7 @@ def _profile_model(arguments: argparse.Namespace) -> None:
     say = progress(arguments)
     import torch
 
-    from autopart import pipeline
+    from autopart import calibration
     from autopart.profiling.campaign import Wanted
     from autopart.profiling.session import saver, started, stopwatch
     from autopart.profiling.text import format_outcome
@@ -62,10 +66,39 @@ def _profile_model(arguments: argparse.Namespace) -> None:
     wanted = Wanted(arguments.rows, settings, "block" if arguments.compile else arguments.by, arguments.compile, arguments.tensor)
     files = {"known": started(target, device, watch, compiled=arguments.compile), "save": saver(target)}
     with users_code():
-        outcome = pipeline.profile_model(arguments.model, wanted, group=group, watch=watch, say=say, **files)
+        outcome = calibration.profile_model(arguments.model, wanted, group=group, watch=watch, say=say, **files)
     print(format_outcome(outcome), end="")
-    line = os.path.relpath(target.absolute(), Path(arguments.devices).absolute().parent)
-    print(f"\nTo plan with it, say in {arguments.devices}:\n\ntypes:\n  {device.name}: {{measured: {line}}}")
+    _say_where(arguments.devices, {device.name: target})
+
+
+def _refit(arguments: argparse.Namespace) -> None:
+    if arguments.model is None:
+        raise InputError("--refit needs the plan that ran", where=arguments.refit, remedy="Name its plan.json too.")
+    say = progress(arguments)
+    from autopart.calibration import refit_files
+    from autopart.feedback.refit import format_refits
+    from autopart.planfile import load_plan
+    from autopart.profiling.session import saver
+
+    plan = load_plan(arguments.model)
+    with about(arguments.model), users_code():
+        found = refit_files(plan, arguments.refit, say)
+    folder = Path(arguments.output or Path(plan.cluster.path).parent)
+    targets = {name: folder / f"{name}.costs.json" for name in found}
+    for name, target in targets.items():
+        check_output(str(target))
+        saver(target)(found[name].costs)
+    print(format_refits(found), end="")
+    _say_where(plan.cluster.path, targets)
+
+
+def _say_where(devices: str, targets: Mapping[str, Path]) -> None:
+    """The lines of the cluster file that name the costs files of types."""
+    lines = [
+        f"  {name}: {{measured: {os.path.relpath(target.absolute(), Path(devices).absolute().parent)}}}"
+        for name, target in targets.items()
+    ]
+    print("\n".join([f"\nTo plan with that, say in {devices}:\n", "types:", *lines]))
 
 
 def _group(groups: Sequence[Group], arguments: argparse.Namespace) -> Group:
@@ -95,11 +128,15 @@ def add_parsers(commands: Subparsers) -> None:
         "that a cluster file may name as a type's `measured`. A second run measures only what is missing.",
         examples="autopart profile model.py --devices cluster.yaml --type box-cpu\n"
         "autopart profile model.py --devices cluster.yaml --type box-cpu --rows 1,4,16 --by block -o box-cpu.costs.json\n"
-        "torchrun --nproc-per-node 4 -m autopart profile --links --devices cluster.yaml -o measured.yaml",
+        "torchrun --nproc-per-node 4 -m autopart profile --links --devices cluster.yaml -o measured.yaml\n"
+        "autopart profile plan.json --refit recording.json",
     )
-    profile.add_argument("model", nargs="?", metavar="MODEL.py[:FACTORY]", help="defines model() and example_inputs(batch_size)")
+    what = "defines model() and example_inputs(batch_size); with --refit the plan.json that ran"
+    profile.add_argument("model", nargs="?", metavar="MODEL.py[:FACTORY]", help=what)
+    told = "a recording of `run --measure`: correct the prices of the plan's devices by it"
+    profile.add_argument("--refit", metavar="FILE", help=told)
     profile.add_argument("--links", action="store_true", help="measure messages and collectives, on all ranks of the cluster")
-    profile.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the cluster file that has the type")
+    profile.add_argument("--devices", metavar="CLUSTER.yaml", help="the cluster file that has the type")
     profile.add_argument("--type", metavar="TYPE", help="the type that this machine is; needed where the cluster has several")
     profile.add_argument(
         "--rows", type=_numbers, default=_numbers(ROWS), metavar="N,N", help=f"samples at which to measure ({ROWS})"
@@ -109,7 +146,7 @@ def add_parsers(commands: Subparsers) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="the costs file (TYPE.costs.json beside the cluster file); with --links the measured cluster file",
+        help="the costs file (TYPE.costs.json beside the cluster file); a cluster file with --links, a folder with --refit",
     )
     profile.add_argument("--by", choices=["op", "block", "both"], default="both", help="ops, blocks as a whole, or both (both)")
     profile.add_argument(

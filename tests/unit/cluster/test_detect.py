@@ -1,4 +1,6 @@
-"""Detection on texts that real tools printed: what is written loads, and what nobody knows is asked for."""
+"""Detection on texts as tools print them, some from public reports, some written to the format: what is written loads, and what
+nobody knows is asked for.
+"""
 
 from __future__ import annotations
 
