@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from autopart.blocks.blocks import Blocks
-from autopart.blocks.flow import cut_values, stage_parameters
+from autopart.blocks.flow import stage_parameters
 from autopart.blocks.orders import in_order, orders
 from autopart.cluster.cluster import Cluster, topology
 from autopart.planner.problem import Array, Part
@@ -58,12 +58,13 @@ class Mesh:
         if self.prices is None:
             return found
         prices = replace(self.prices, rows=rows, topology=topology)
-        blocks = prices.table.blocks
-        for boundary in range(1, self.table.count):
-            crossing = [name for name in cut_values(blocks, boundary) if name in self.split_values]
-            found[boundary] = sum(
-                prices.conversion_s(blocks.sharded.graph.values[name], self.split_values[name], Replicate()) for name in crossing
-            )
+        values = prices.table.blocks.sharded.graph.values
+
+        def seconds(name: str) -> float:
+            return prices.conversion_s(values[name], self.split_values[name], Replicate())
+
+        crossing = [[n for n in names if n in self.split_values] for names in prices.table.crossing]
+        found[1:-1] = [sum(map(seconds, names)) for names in crossing]
         return found
 
 
@@ -178,7 +179,11 @@ class Index:
         return tuple(found.values())
 
     def _mesh(self, layout: Layout, prices: Prices) -> Mesh:
-        """The whole model under a layout, as one stage."""
+        """The whole model under a layout, as one stage. What its columns run is the same on all devices."""
+        key = ("columns", layout.axis.weights, tuple(layout.text.items()))
+        return replace(self.table.remembered(key, lambda: self._columns(layout)), prices=prices)
+
+    def _columns(self, layout: Layout) -> Mesh:
         stage = Stage(0, tuple(block.name for block in self.blocks.blocks), (), (1,), tensor=layout.axis.degree)
         plan = Plan(self.model, ClusterRef(""), 1, self.settings, Schedule("1f1b", 1), (stage,))
         local = localize(self.blocks, plan, {0: layout})
@@ -194,7 +199,7 @@ class Index:
 
         def of_column(index: int) -> Mesh:
             table = self.table_of(column(local.blocks, index))
-            return Mesh(len(weights), table, layout.text, split_trained(table, local.shards), places, prices)
+            return Mesh(len(weights), table, layout.text, split_trained(table, local.shards), places)
 
         columns = {weight: of_column(weights.index(weight)) for weight in sorted(set(weights))}
         largest = columns[max(weights)]

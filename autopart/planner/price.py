@@ -195,7 +195,8 @@ def _ends(mesh: Mesh, cluster: Cluster, parts: Parts, share_s: float) -> Array |
     if mesh.tensor == 1:
         return np.full(mesh.table.count + 1, share_s) if share_s else None
     asked = [(max(part.samples), _between_columns(cluster, part, parts)) for part in parts]
-    ends = [mesh.table.remembered(("ends", *each), partial(mesh.ends_s, *each)) for each in asked]
+    device = mesh.prices and mesh.prices.device
+    ends = [mesh.table.remembered(("ends", device, *each), partial(mesh.ends_s, *each)) for each in asked]
     found: Array = np.max(ends, axis=0) + share_s
     return found
 
