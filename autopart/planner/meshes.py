@@ -36,8 +36,9 @@ class Mesh:
 
     ``table`` has the prices of the largest column: seconds and bytes of one device. ``split_trained`` [n] are the trainable
     elements whose parameters are shards over columns: their gradients are summed over the replicas of a column, those of the
-    others in ``table.trained`` over all ranks. ``split_values`` are not whole on every column: how they lie there. ``columns``
-    has the mesh with the prices of another column, by its weight, where there are several weights.
+    others in ``table.trained`` over all ranks. ``split_values`` are not whole on every column: how they lie where they are made;
+    ``parts`` are those of ``tensor.Local``. ``columns`` has the mesh with the prices of another column, by its
+    weight, where there are several weights.
     """
 
     tensor: int
@@ -45,12 +46,31 @@ class Mesh:
     layouts: Mapping[str, str]
     split_trained: Array
     split_values: Mapping[str, Placement] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
     prices: Prices | None = None
     columns: Mapping[int, Mesh] = field(default_factory=dict)
 
     def of(self, part: Part) -> Mesh:
         """With the prices of the columns that a part has."""
         return self.columns.get(max(part.weights, default=0), self)
+
+    @property
+    def whole(self) -> BlockTable:
+        """The prices of the model on one device: stages send each other whole values."""
+        return self.prices.table if self.prices else self.table
+
+    def edges(self, rows: int, recompute: bool) -> tuple[Array, Array]:
+        """[n + 1] bytes that a stage keeps more for every microbatch in flight where it starts at a boundary, and where it stops
+        there: what it receives whole and cuts a part from, as blocks inside of a stage hand it on; and what it makes whole to
+        send it. At a start rather too much, where that is made whole inside of stages too.
+        """
+        starting, stopping = np.zeros((2, self.table.count + 1))
+        for boundary, (sent, read) in enumerate(zip(self.whole.crossing, self.table.crossing, strict=True), start=1):
+            stopping[boundary] = self.table.value_bytes(self.split_values.keys() & set(sent), rows)
+            parts = self.parts.keys() & set(read)
+            starting[boundary] = self.whole.value_bytes({self.parts[name] for name in parts}, rows)
+            starting[boundary] -= self.table.value_bytes(parts, rows) if recompute else 0.0
+        return starting, stopping
 
     def ends_s(self, rows: int, topology: Topology) -> Array:
         """[n + 1] seconds, both directions, to bring what a stage hands on at a boundary into full form on every column."""
@@ -181,7 +201,9 @@ class Index:
     def _mesh(self, layout: Layout, prices: Prices) -> Mesh:
         """The whole model under a layout, as one stage. What its columns run is the same on all devices."""
         key = ("columns", layout.axis.weights, tuple(layout.text.items()))
-        return replace(self.table.remembered(key, lambda: self._columns(layout)), prices=prices)
+        mesh = self.table.remembered(key, lambda: self._columns(layout))
+        columns = {weight: replace(each, prices=prices) for weight, each in mesh.columns.items()}
+        return replace(mesh, prices=prices, columns=columns)
 
     def _columns(self, layout: Layout) -> Mesh:
         stage = Stage(0, tuple(block.name for block in self.blocks.blocks), (), (1,), tensor=layout.axis.degree)
@@ -199,7 +221,7 @@ class Index:
 
         def of_column(index: int) -> Mesh:
             table = self.table_of(column(local.blocks, index))
-            return Mesh(len(weights), table, layout.text, split_trained(table, local.shards), places)
+            return Mesh(len(weights), table, layout.text, split_trained(table, local.shards), places, local.parts)
 
         columns = {weight: of_column(weights.index(weight)) for weight in sorted(set(weights))}
         largest = columns[max(weights)]

@@ -149,7 +149,7 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
         usage=_usage(cluster, parts),
         slots=slots_of(parts, cluster),
         time_s=np.repeat(time, 2, axis=0),
-        boundary_s=half_s(parts, cluster, mesh.table.cut(samples), samples),
+        boundary_s=half_s(parts, cluster, mesh.whole.cut(samples), samples),
         sync_s=sync_s,
         capacity_bytes=capacity,
         static_bytes=static,

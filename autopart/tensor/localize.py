@@ -34,12 +34,14 @@ ENDS = "whole"  # the block at a stage's end that makes what is sent whole: "tra
 @dataclass(frozen=True)
 class Local:
     """What the columns run: blocks of the rewritten graph, the plan with a block more where values had to be made whole, and
-    how parameters and buffers are held, by name.
+    how parameters and buffers are held, by name. ``parts``: of what is split the value that it is
+    a part of.
     """
 
     blocks: Blocks
     plan: Plan
     shards: Mapping[str, Shard] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 def localize(blocks: Blocks, plan: Plan, layouts: Mapping[int, Layout]) -> Local:
@@ -219,7 +221,8 @@ class _Walk:
         names = {parameter.value.name: parameter.name for parameter in self.graph.parameters}
         names |= {buffer.value.name: buffer.name for buffer in self.graph.buffers}
         shards = {name: self.leaves[value] for value, name in names.items() if value in self.leaves}
-        return Local(blocks, replace(self.plan, stages=tuple(self.stages)), shards)
+        parts = {name: self.origin.get(name, name) for name, place in self.places.items() if isinstance(place, Shard)}
+        return Local(blocks, replace(self.plan, stages=tuple(self.stages)), shards, parts)
 
     def _parameter(self, parameter: Parameter) -> Parameter:
         return replace(parameter, value=self._held(parameter.value))
