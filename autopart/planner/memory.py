@@ -43,9 +43,12 @@ def part_memory(mesh: Mesh, cluster: Cluster, part: Part, recompute: bool, level
     table, device, rows = mesh.table, cluster.groups[part.group].device, max(part.samples)
     kept, shared, cut = table.kept(device, rows, recompute), table.shared_bytes(rows), mesh.whole.cut(rows)
     messages = cut.values + cut.gradients
-    starting, stopping = table.remembered(("edges", rows, recompute), lambda: mesh.edges(rows, recompute))
-    inflight = kept.inflight + starting[:-1] - starting[1:]  # what a stage keeps at its start is left of the sum over its blocks
-    output = cut.values + stopping + starting
+    edges = table.remembered(("edges", rows), lambda: mesh.edges(rows))
+    starting = edges.received - edges.part if recompute else edges.received  # rather too much, where parts are not kept
+    inflight = (
+        kept.inflight + starting[:-1] - starting[1:]
+    )  # of a stage's sum, and its output, what it keeps at its start is left
+    output = cut.values + edges.made + starting
     inflight[-1] += shared
     output[1:-1] += shared
     static = table.static - _shared_out(table, level, held)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from autopart.blocks.blocks import Blocks
+from autopart.blocks.call import facts
 from autopart.blocks.flow import stage_parameters
 from autopart.blocks.orders import in_order, orders
 from autopart.cluster.cluster import Cluster, topology
@@ -28,6 +29,16 @@ from cost_models.collective import Topology
 
 LEAN = 10.0  # how much the room of parameters counts in a lean layout, by the seconds of a microbatch that they all would take
 FEW, MANY = 1, 64  # samples of a replica for which layouts are decided
+
+
+class Edges(NamedTuple):
+    """[n + 1] bytes of a microbatch at each boundary, of values that are not whole on every column: ``received`` whole by a stage
+    that starts there, where blocks inside of a stage hand on a ``part``; ``made`` whole by a stage that stops there.
+    """
+
+    received: Array
+    part: Array
+    made: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,18 +70,22 @@ class Mesh:
         """The prices of the model on one device: stages send each other whole values."""
         return self.prices.table if self.prices else self.table
 
-    def edges(self, rows: int, recompute: bool) -> tuple[Array, Array]:
-        """[n + 1] bytes that a stage keeps more for every microbatch in flight where it starts at a boundary, and where it stops
-        there: what it receives whole and cuts a part from, as blocks inside of a stage hand it on; and what it makes whole to
-        send it. At a start rather too much, where that is made whole inside of stages too.
-        """
-        starting, stopping = np.zeros((2, self.table.count + 1))
+    def edges(self, rows: int) -> Edges:
+        """What a stage keeps at its boundaries, of what is split inside of it."""
+        found = np.zeros((3, self.table.count + 1))
+        alike: dict[tuple[object, ...], tuple[float, float, float]] = {}
+        own, whole = self.table.blocks.sharded.graph.values, self.whole.blocks.sharded.graph.values
         for boundary, (sent, read) in enumerate(zip(self.whole.crossing, self.table.crossing, strict=True), start=1):
-            stopping[boundary] = self.table.value_bytes(self.split_values.keys() & set(sent), rows)
-            parts = self.parts.keys() & set(read)
-            starting[boundary] = self.whole.value_bytes({self.parts[name] for name in parts}, rows)
-            starting[boundary] -= self.table.value_bytes(parts, rows) if recompute else 0.0
-        return starting, stopping
+            made = [name for name in sent if name in self.split_values]
+            parts = [name for name in read if name in self.parts]
+            received = [self.parts[name] for name in parts]
+            values = (*(own[name] for name in (*made, *parts)), *(whole[name] for name in received))
+            key = (len(made), *((value.shape, value.dtype) for value in values))
+            if key not in alike:
+                each = (self.whole, set(received)), (self.table, set(parts)), (self.table, set(made))
+                alike[key] = tuple(table.value_bytes(names, rows) for table, names in each)
+            found[:, boundary] = alike[key]
+        return Edges(*found)
 
     def ends_s(self, rows: int, topology: Topology) -> Array:
         """[n + 1] seconds, both directions, to bring what a stage hands on at a boundary into full form on every column."""
@@ -78,10 +93,15 @@ class Mesh:
         if self.prices is None:
             return found
         prices = replace(self.prices, rows=rows, topology=topology)
-        values = prices.table.blocks.sharded.graph.values
+        values, trained = prices.table.blocks.sharded.graph.values, facts(prices.table.blocks.sharded.graph).differentiable
+        alike: dict[object, float] = {}
 
         def seconds(name: str) -> float:
-            return prices.conversion_s(values[name], self.split_values[name], Replicate())
+            value, place = values[name], self.split_values[name]
+            key = value.shape, value.dtype, name in trained, place
+            if key not in alike:
+                alike[key] = prices.conversion_s(value, place, Replicate())
+            return alike[key]
 
         crossing = [[n for n in names if n in self.split_values] for names in prices.table.crossing]
         found[1:-1] = [sum(map(seconds, names)) for names in crossing]

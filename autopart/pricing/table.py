@@ -89,7 +89,12 @@ class BlockTable:
     def shared_s(self, device: DeviceType, rows: int, start: int = 0, stop: int | None = None) -> float:
         """Seconds for the inputs-only ops that blocks [start, stop) need: once a microbatch, forward only."""
         names = self._rerun(start, self.count if stop is None else stop)
-        return sum(self._op_seconds(device, rows)[0][self._works(device.kind)[0][name]] for name in names)
+
+        def found() -> float:
+            (places, _), (forward, _) = self._works(device.kind), self._op_seconds(device, rows)
+            return sum(forward[places[name]] for name in names)
+
+        return self.remembered(("shared", device, rows, names), found)
 
     def _rerun(self, start: int, stop: int) -> tuple[str, ...]:
         return self.remembered(("rerun", start, stop), lambda: flow.needed_inputs_only(self.blocks, start, stop))

@@ -151,8 +151,11 @@ class _Walk:
         shapes = tuple(self.graph.values[name].shape for name in uses(op))
         local = local_op(op, way.row, shapes, axis)
         self.places.update((value.name, place) for value, place in zip(op.outputs, way.row.outputs, strict=True))
-        kwargs = (*op.kwargs, *_units(way.row.inputs[0], axis)) if way.kind in JOINT_UNITS else op.kwargs
-        scope.ops.append(replace(with_uses(local, names), kind=way.kind, kwargs=kwargs))
+        local = with_uses(local, names)
+        if way.kind != op.kind:
+            units = _units(way.row.inputs[0], axis) if way.kind in JOINT_UNITS else ()
+            local = replace(local, kind=way.kind, kwargs=(*local.kwargs, *units))
+        scope.ops.append(local)
         if self.loss in {value.name for value in op.outputs}:
             self.loss = self._converted(self.loss, Partial(), op, axis, scope.ops)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_a_stage_of_columns_holds_what_the_formula_says(model: str, recompute: b
 def test_some_blocks_hand_on_parts() -> None:
     """Or the test above would show nothing."""
     index = _index("llama")
-    parts = [mesh.edges(1, recompute=False)[0].any() for tensor in (2, 4) for mesh in index.meshes(0, tensor)]
+    parts = [mesh.edges(1).part.any() for tensor in (2, 4) for mesh in index.meshes(0, tensor)]
     assert any(parts)
 
 
@@ -72,7 +73,7 @@ def _plan(index: Index, mesh: Mesh, recompute: bool) -> Plan:
     names = [block.name for block in index.blocks.blocks]
     cuts = [round(i * len(names) / 3) for i in range(4)]
     stages = []
-    for number, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for number, (start, stop) in enumerate(pairwise(cuts)):
         layouts = own_layouts(mesh.layouts, index.blocks, start, stop)
         ranks = tuple(range(4 * number, 4 * number + mesh.tensor))
         stages.append(Stage(number, tuple(names[start:stop]), ranks, (2,), tensor=mesh.tensor, layouts=layouts))
