@@ -82,8 +82,8 @@ class Mesh:
             values = (*(own[name] for name in (*made, *parts)), *(whole[name] for name in received))
             key = (len(made), *((value.shape, value.dtype) for value in values))
             if key not in alike:
-                each = (self.whole, set(received)), (self.table, set(parts)), (self.table, set(made))
-                alike[key] = tuple(table.value_bytes(names, rows) for table, names in each)
+                part, end = (self.table.value_bytes(set(names), rows) for names in (parts, made))
+                alike[key] = (self.whole.value_bytes(set(received), rows), part, end)
             found[:, boundary] = alike[key]
         return Edges(*found)
 
