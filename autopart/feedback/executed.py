@@ -36,7 +36,7 @@ def load_executed(path: str, program: Program) -> Executed:
     """From a file that was written while ``program`` ran; InputError where it was not."""
     raw = jsonfile.parse(jsonfile.read_text(path, KIND), path, KIND)
     recordings = {int(rank): recording for rank, recording in raw["ranks"].items()}
-    _check(recordings, program, path)
+    _check(recordings, with_actions(program), path)
     return executed(recordings, program)
 
 
