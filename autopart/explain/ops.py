@@ -130,7 +130,7 @@ def _ways(columns: _Columns | None, name: str, most: int) -> Iterator[Way]:
     if columns is None:
         return
     net = columns.net
-    key = next((key for key, names in net.members.items() if name in names), None)
+    key = next((key for key, names in net.pattern.members.items() if name in names), None)
     if key is None:
         return
     texts = texts_of(net, key)

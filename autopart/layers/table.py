@@ -12,7 +12,7 @@ import numpy as np
 from autopart.blocks.blocks import Blocks
 from autopart.ir.graph import Op, Parameter
 from autopart.layers.profile import Degree, Layer, LayerProfile
-from autopart.pricing.table import GRADIENTS_ALIVE, Array, BlockTable, Kept
+from autopart.pricing.table import GRADIENTS_ALIVE, Array, BlockTable, Kept, OpsSeconds
 from cost_models.compute import Demand
 from cost_models.hardware import DeviceType, Kind
 from cost_models.price import Price
@@ -50,6 +50,10 @@ class LayerTable(BlockTable):
             return Price(INFINITE, INFINITE, "measured")
         forward, backward = curve.at(rows)
         return Price(forward / self._speed(device), backward / self._speed(device), curve.model(rows))
+
+    def _find_ops_s(self, device: DeviceType, rows: int) -> OpsSeconds:
+        each = [self.op_s(op, device, rows) for op in self._works(device.kind)[1].ops]
+        return [forward for forward, _ in each], [backward for _, backward in each]
 
     def update_s(self, device: DeviceType, trained: float, start: int = 0, stop: int | None = None) -> float:
         last = self.count if stop is None else stop

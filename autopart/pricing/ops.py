@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autopart.blocks.work import Work
+import numpy as np
+from numpy.typing import NDArray
+
+from autopart.blocks.work import Work, WorkTable
 from autopart.ir.graph import Op
-from cost_models.compute import Demand, OpClass
+from cost_models.compute import Demand, OpClass, op_s
+from cost_models.hardware import DeviceType
 from cost_models.memory import PRECISIONS
+
+Array = NDArray[np.float64]
 
 CLASS: Mapping[str, OpClass] = {
     "matmul": "matmul",
@@ -44,6 +50,21 @@ def demand(op: Op, work: Work, precision: str) -> Demand:
     scale = _bytes_factor(op, work, precision)
     forward, backward = work.forward_bytes * scale, work.backward_bytes * scale
     return Demand(class_of(work), dtype, work.forward_flops, forward, work.backward_flops, backward, op.kind)
+
+
+def table_seconds(table: WorkTable, rows: int, device: DeviceType, precision: str) -> Array:
+    """[2, ops] forward and backward of one microbatch of so many rows, by the roofline."""
+    alike: dict[tuple[OpClass, str, float], list[int]] = {}
+    for index, (op, work) in enumerate(zip(table.ops, table.works, strict=True)):
+        asked = demand(op, work, precision)
+        alike.setdefault((asked.op_class, asked.dtype, _bytes_factor(op, work, precision)), []).append(index)
+    found, counted = np.zeros((2, len(table.ops))), table.at(rows)
+    for (op_class, dtype, scale), places in alike.items():
+        forward_flops, forward_bytes, backward_flops, backward_bytes, _ = counted[places].T
+        found[0, places] = op_s(device, forward_flops, forward_bytes * scale, dtype, op_class)
+        backward_s = op_s(device, backward_flops, backward_bytes * scale, dtype, op_class)
+        found[1, places] = np.where((backward_flops != 0) | (backward_bytes != 0), backward_s, 0.0)
+    return found
 
 
 def _bytes_factor(op: Op, work: Work, precision: str) -> float:

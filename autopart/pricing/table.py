@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from autopart.blocks import flow
 from autopart.blocks.blocks import Blocks
-from autopart.blocks.work import Work, op_work
+from autopart.blocks.work import Work, WorkTable, op_work, work_table
 from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
 from autopart.pricing.keys import block_key, op_key
-from autopart.pricing.ops import activation_factor, casts, demand
+from autopart.pricing.ops import activation_factor, casts, demand, table_seconds
 from autopart.sharding import comm
 from autopart.tensor import reshard
 from cost_models.collective import Topology, all_gather_s, axis_sum_s, reduce_scatter_s
@@ -33,6 +33,7 @@ from cost_models.price import Price, block_ratio, block_samples, op_price, updat
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
+OpsSeconds = tuple[list[float], list[float]]
 
 GRADIENTS_ALIVE = 2  # of an op's results while its backward runs: theirs, and those of its inputs
 
@@ -92,8 +93,12 @@ class BlockTable:
     def shared_s(self, device: DeviceType, rows: int, start: int = 0, stop: int | None = None) -> float:
         """Seconds for the inputs-only ops that blocks [start, stop) need: once a microbatch, forward only."""
         names = self._rerun(start, self.count if stop is None else stop)
-        key = ("shared", device, rows, names)
-        return self.remembered(key, lambda: sum(self.op_s(self._ops[name], device, rows)[0] for name in names))
+
+        def found() -> float:
+            (places, _), (forward, _) = self._works(device.kind), self._ops_s(device, rows)
+            return sum(forward[places[name]] for name in names)
+
+        return self.remembered(("shared", device, rows, names), found)
 
     def _rerun(self, start: int, stop: int) -> tuple[str, ...]:
         return self.remembered(("rerun", start, stop), lambda: flow.needed_inputs_only(self.blocks, start, stop))
@@ -276,10 +281,37 @@ class BlockTable:
         first = {kind: evaluate(kinds.index(kind)) for kind in dict.fromkeys(kinds)}
         return np.array([first[kind] for kind in kinds], dtype=np.float64).T
 
+    def _works(self, kind: Kind) -> tuple[dict[str, int], WorkTable]:
+        """The work of the ops of the first block of each kind, and of those that stages re-run; and where each op is in it."""
+
+        def found() -> tuple[dict[str, int], WorkTable]:
+            first = {block.kind: block for block in reversed(self.blocks.blocks)}
+            names = (*(name for block in first.values() for name in block.ops), *self.blocks.inputs_only)
+            table = work_table([self._ops[name] for name in names], self._graph, fused=kind == "accelerator")
+            return {name: place for place, name in enumerate(names)}, table
+
+        return self.remembered(("works", kind), found)
+
+    def _ops_s(self, device: DeviceType, rows: int) -> OpsSeconds:
+        """Forward and backward of the ops of ``_works``."""
+        return self.remembered(("op seconds", device, rows), lambda: self._find_ops_s(device, rows))
+
+    def _find_ops_s(self, device: DeviceType, rows: int) -> OpsSeconds:
+        """All together by the roofline, or one by one as somebody measured them."""
+        table = self._works(device.kind)[1]
+        if device.measured is None:
+            forward, backward = table_seconds(table, rows, device, self.precision).tolist()
+            return forward, backward
+        each = [self.op_s(op, device, rows) for op in table.ops]
+        return [forward for forward, _ in each], [backward for _, backward in each]
+
     def _seconds(self, device: DeviceType, rows: int) -> Seconds:
-        def evaluate(index: int) -> tuple[float, float]:
-            each = [self.op_s(self._ops[name], device, rows) for name in self.blocks.blocks[index].ops]
-            return sum(forward for forward, _ in each), sum(backward for _, backward in each)
+        places, _ = self._works(device.kind)
+        each = self._ops_s(device, rows)
+
+        def evaluate(index: int) -> tuple[float, ...]:
+            own = [places[name] for name in self.blocks.blocks[index].ops]
+            return tuple(sum(seconds[place] for place in own) for seconds in each)
 
         forward, backward = self._spread(evaluate)
         return Seconds(forward, backward)
@@ -297,12 +329,14 @@ class BlockTable:
 
     def _block(self, index: int, kind: Kind, rows: int) -> _Block:
         ops = [self._ops[name] for name in self.blocks.blocks[index].ops]
-        works = [self.work(op, kind, rows) for op in ops]
+        places, table = self._works(kind)
+        works = [table.works[places[op.name]] for op in ops]
+        beside_bytes = self.remembered(("saved", kind, rows), lambda: table.at(rows)[:, -1])
         inputs = set(flow.block_inputs(self.blocks, index))
         made = {value.name for op in ops for value in op.outputs}
         saved = {name for work in works for name in work.saved if name in made} | inputs
         copies = sum(self._weight_copies(op, work) for op, work in zip(ops, works, strict=True))
-        beside = sum(work.saved_bytes for work in works) * activation_factor(self.precision)
+        beside = sum(float(beside_bytes[places[op.name]]) for op in ops) * activation_factor(self.precision)
         results = [sum(self._nbytes(value, rows) for value in op.outputs) for op in ops]
         weights = [float(parameter.value.nbytes(1)) for parameter in self.parameters(index, index + 1)]
         working = GRADIENTS_ALIVE * max(results, default=0) + max(weights, default=0.0)
@@ -333,14 +367,14 @@ class BlockTable:
 
     def _cut(self, rows: int) -> Cut:
         values, gradients = np.zeros(self.count + 1), np.zeros(self.count + 1)
-        for boundary, names in enumerate(self._crossing, start=1):
+        for boundary, names in enumerate(self.crossing, start=1):
             sizes = {name: self._nbytes(self._graph.values[name], rows) for name in names}
             values[boundary] = sum(sizes.values())
             gradients[boundary] = sum(nbytes for name, nbytes in sizes.items() if name in self._trained_values)
         return Cut(values, gradients)
 
     @cached_property
-    def _crossing(self) -> tuple[tuple[str, ...], ...]:
+    def crossing(self) -> tuple[tuple[str, ...], ...]:
         """Values that cross each inner boundary."""
         return tuple(flow.cut_values(self.blocks, boundary) for boundary in range(1, self.count))
 
