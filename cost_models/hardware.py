@@ -29,7 +29,13 @@ class DeviceType:
     kind: Kind = "accelerator"
     note: str = ""  # what a user of this type must know
     power_w: float | None = None  # of the whole board, at most; None: not known
+    message_cpu_s: float = 0.0  # time that sending or receiving a message takes from computing: each,
+    byte_cpu_s: float = 0.0  # and a byte
     measured: Measurements | None = field(default=None, repr=False)
+
+    def message_work_s(self, nbytes: float, messages: int = 1) -> float:
+        """Time that one end of messages of ``nbytes`` together takes from computing."""
+        return messages * self.message_cpu_s + nbytes * self.byte_cpu_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""profile: what ops and blocks of a model take on this machine."""
+"""profile: what ops and blocks of a model take on this machine, or messages between the ranks of a cluster."""
 
 from __future__ import annotations
 
@@ -20,6 +20,28 @@ ROWS = "1,2,4,8"
 
 
 def profile_command(arguments: argparse.Namespace) -> None:
+    if arguments.links:
+        _profile_links(arguments)
+    elif arguments.model is None:
+        remedy = "Name a model file; or say --links, on all ranks of the cluster, for what messages take."
+        raise InputError("there is nothing to profile", where=arguments.devices, remedy=remedy)
+    else:
+        _profile_model(arguments)
+
+
+def _profile_links(arguments: argparse.Namespace) -> None:
+    if arguments.output:
+        check_output(arguments.output)
+    say = progress(arguments)
+    from autopart.profiling.links import profile_links
+
+    table = profile_links(arguments.devices, arguments.output, say)
+    say("")
+    if table:
+        print(table)
+
+
+def _profile_model(arguments: argparse.Namespace) -> None:
     from autopart.cluster.load import load_cluster
 
     group = _group(load_cluster(arguments.devices, measured=False).groups, arguments)
@@ -72,16 +94,23 @@ def add_parsers(commands: Subparsers) -> None:
         description="Time the distinct ops and blocks of a model on this machine, forward and backward, and write a costs file "
         "that a cluster file may name as a type's `measured`. A second run measures only what is missing.",
         examples="autopart profile model.py --devices cluster.yaml --type box-cpu\n"
-        "autopart profile model.py --devices cluster.yaml --type box-cpu --rows 1,4,16 --by block -o box-cpu.costs.json",
+        "autopart profile model.py --devices cluster.yaml --type box-cpu --rows 1,4,16 --by block -o box-cpu.costs.json\n"
+        "torchrun --nproc-per-node 4 -m autopart profile --links --devices cluster.yaml -o measured.yaml",
     )
-    profile.add_argument("model", metavar="MODEL.py[:FACTORY]", help="defines model() and example_inputs(batch_size)")
+    profile.add_argument("model", nargs="?", metavar="MODEL.py[:FACTORY]", help="defines model() and example_inputs(batch_size)")
+    profile.add_argument("--links", action="store_true", help="measure messages and collectives, on all ranks of the cluster")
     profile.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the cluster file that has the type")
     profile.add_argument("--type", metavar="TYPE", help="the type that this machine is; needed where the cluster has several")
     profile.add_argument(
         "--rows", type=_numbers, default=_numbers(ROWS), metavar="N,N", help=f"samples at which to measure ({ROWS})"
     )
     add_settings(profile)
-    profile.add_argument("-o", "--output", metavar="FILE", help="the costs file (TYPE.costs.json beside the cluster file)")
+    profile.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the costs file (TYPE.costs.json beside the cluster file); with --links the measured cluster file",
+    )
     profile.add_argument("--by", choices=["op", "block", "both"], default="both", help="ops, blocks as a whole, or both (both)")
     profile.add_argument(
         "--tensor", type=_numbers, default=(), metavar="N,N", help="also ops as N devices split them, for plans with --tensor N"

@@ -23,6 +23,19 @@ from cost_models.measured import Measurements
 LARGEST_FILE_BYTES = 2**20
 MOST_DEVICES = 1_000_000
 
+_TYPE_KEYS = (
+    "memory",
+    "memory_bandwidth",
+    "flops",
+    "launch",
+    "message_cpu",
+    "byte_cpu",
+    "kind",
+    "source",
+    "price",
+    "power",
+    "measured",
+)
 _NODES_REMEDY = "Write a list: `- name: a` with `devices: {type: A100-80GB, count: 8}`."
 
 
@@ -94,11 +107,7 @@ def _types(spot: Spot | None, measured: bool) -> _Known:
 
 
 def _type_entry(spot: Spot, measured: bool) -> tuple[TypeEntry, Price | None]:
-    keys = reading.mapping(
-        spot,
-        required=(),
-        optional=("memory", "memory_bandwidth", "flops", "launch", "kind", "source", "price", "power", "measured"),
-    )
+    keys = reading.mapping(spot, required=(), optional=_TYPE_KEYS)
     flops = reading.mapping(keys["flops"], required=(), optional=DTYPES) if "flops" in keys else {}
     kind: Kind | None = None
     if "kind" in keys:
@@ -113,6 +122,8 @@ def _type_entry(spot: Spot, measured: bool) -> tuple[TypeEntry, Price | None]:
         kind=kind,
         source=reading.text(keys["source"]) if "source" in keys else "",
         power_w=_power(keys),
+        message_cpu_s=reading.quantity(keys["message_cpu"], TIME) if "message_cpu" in keys else None,
+        byte_cpu_s=reading.quantity(keys["byte_cpu"], TIME) if "byte_cpu" in keys else None,
         measured=_measured(keys["measured"]) if measured and "measured" in keys else None,
     )
     return entry, _price(keys)
@@ -252,7 +263,14 @@ def _digest(groups: tuple[Group, ...], exceptions: tuple[tuple[tuple[int, int], 
             group.name,
             group.count,
             group.devices_per_node,
-            [device.name, device.memory_bytes, device.memory_bandwidth_bytes_per_s, device.launch_s, device.kind],
+            [
+                device.name,
+                device.memory_bytes,
+                device.memory_bandwidth_bytes_per_s,
+                device.launch_s,
+                device.kind,
+                *_message_cpu(device),
+            ],
             sorted(device.flops.items()),
             *([device.measured.digest] if device.measured else []),
             astuple(group.interconnect),
@@ -263,3 +281,8 @@ def _digest(groups: tuple[Group, ...], exceptions: tuple[tuple[tuple[int, int], 
     ]
     text = json.dumps([described, [(pair, astuple(link)) for pair, link in exceptions]])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _message_cpu(device: DeviceType) -> list[float]:
+    """What messages take from computing, where they do."""
+    return [device.message_cpu_s, device.byte_cpu_s] if device.message_cpu_s or device.byte_cpu_s else []
