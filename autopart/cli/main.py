@@ -42,7 +42,7 @@ def build_parser() -> Parser:
         "autopart run plan.json --steps 20 --compare",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for family in (planning, replanning, showing, asking, running, profiling):
+    for family in (planning, replanning, showing, asking, profiling, running):
         family.add_parsers(commands)
     completion.add_parsers(commands, parser)
     return parser

@@ -14,6 +14,7 @@ from typing import Any
 
 from autopart import jsonfile
 from autopart.errors import InputError
+from autopart.program.lower import with_actions
 from autopart.program.program import Action, Kind, Program
 from autopart.program.steps import describe
 from autopart.simulate import Event, Message, Timeline
@@ -35,7 +36,7 @@ def load_executed(path: str, program: Program) -> Executed:
     """From a file that was written while ``program`` ran; InputError where it was not."""
     raw = jsonfile.parse(jsonfile.read_text(path, KIND), path, KIND)
     recordings = {int(rank): recording for rank, recording in raw["ranks"].items()}
-    _check(recordings, program, path)
+    _check(recordings, with_actions(program), path)
     return executed(recordings, program)
 
 
@@ -67,7 +68,8 @@ class Executed:
 
 
 def executed(recordings: Recordings, program: Program) -> Executed:
-    """Of ranks that ran ``program``; times are those of the clock of process 0."""
+    """Of ranks that ran ``program``, with lists or without; times are those of the clock of process 0."""
+    program = with_actions(program)
     clocks = {rank: _Clock(recording) for rank, recording in sorted(recordings.items()) if rank in program.actions}
     count = min(len(clock.starts) for clock in clocks.values()) - 1
     lengths = [_length_s(clocks, step) for step in range(count)]
@@ -104,8 +106,8 @@ def _timeline(clocks: Mapping[int, _Clock], step: int, program: Program) -> Time
     step_s = _length_s(clocks, step)
     return Timeline(
         step_s=step_s,
-        events=tuple(event for own in events.values() for event in own),
-        messages=tuple(sorted((m for own in arrivals.values() for m in own), key=lambda m: (m.end_s, m.sender, m.receiver))),
+        played=tuple(event for own in events.values() for event in own),
+        sent=tuple(message for own in arrivals.values() for message in own),
         memory={},
         peak_bytes={},
         seconds={rank: _seconds(events[rank], arrivals[rank], step_s) for rank in clocks},

@@ -11,6 +11,41 @@ from autopart.ir.graph import Argument, Graph, Op, Ref
 T = TypeVar("T")
 
 
+# Facts are found once per graph, whatever asks for them.
+
+
+class _Same(Generic[T]):
+    """Holds a value as a key by identity: hashing a whole graph would cost more than the answer."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+
+S = TypeVar("S")
+
+
+def once(function: Callable[[T], S]) -> Callable[[T], S]:
+    """Remembers the last answers by the identity of an immutable argument: a plan looks at a graph for every way to split it."""
+
+    @lru_cache(maxsize=64)
+    def remembered(key: _Same[T]) -> S:
+        return function(key.value)
+
+    def answer(value: T) -> S:
+        return remembered(_Same(value))
+
+    answer.__doc__ = function.__doc__
+    return answer
+
+
 def packet(op: Op) -> str:
     """``add`` of ``aten.add.Tensor`` and of ``columns.add.Tensor``; ops of other namespaces keep it: ``comm.all_reduce``."""
     namespace, name = op.kind.split(".")[:2]
@@ -42,6 +77,7 @@ def passes_gradient(op: Op) -> bool:
     return packet(op) not in NO_GRADIENT
 
 
+@once
 def differentiable(graph: Graph) -> frozenset[str]:
     """Floating values that depend on a trainable parameter through ops that pass gradients; the parameters too."""
     found = {parameter.value.name for parameter in graph.parameters if parameter.trainable and parameter.value.floating}
@@ -117,6 +153,7 @@ def may_alias(op: Op) -> tuple[str, ...]:
     return op.mutates[:1] if op.mutates and name.endswith("_") else ()
 
 
+@once
 def alias_groups(graph: Graph) -> dict[str, str]:
     """Value -> the value that first held its memory. Values of one group may share it: reshape counts as a view."""
     root = {name: name for name in graph.values}
@@ -135,6 +172,7 @@ def _members(groups: dict[str, str]) -> dict[str, list[str]]:
     return found
 
 
+@once
 def mutated_roots(graph: Graph) -> frozenset[str]:
     """Roots of the alias groups that some op writes into."""
     groups = alias_groups(graph)
@@ -159,6 +197,7 @@ def mutates_buffer(op: Op, graph: Graph, groups: dict[str, str]) -> bool:
 # What follows from inputs alone
 
 
+@once
 def inputs_only(graph: Graph) -> frozenset[str]:
     """Names of ops whose results follow from inputs, constant buffers and sizes: masks, position ids, rotary tables.
 
@@ -192,41 +231,6 @@ def _spoilt(graph: Graph, groups: dict[str, str], mutated: frozenset[str], found
     foreign = {groups[name] for op in graph.ops if op.name not in found for name in writes(op)} & mutated
     made = (value.name for op in graph.ops if op.name in found for value in op.outputs)
     return {name for name in made if groups[name] in foreign}
-
-
-# Facts are found once per graph, whatever asks for them.
-
-
-class _Same(Generic[T]):
-    """Holds a value as a key by identity: hashing a whole graph would cost more than the answer."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: T) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.value is self.value
-
-
-S = TypeVar("S")
-
-
-def once(function: Callable[[T], S]) -> Callable[[T], S]:
-    """Remembers the last answers by the identity of an immutable argument: a plan looks at a graph for every way to split it."""
-
-    @lru_cache(maxsize=64)
-    def remembered(key: _Same[T]) -> S:
-        return function(key.value)
-
-    def answer(value: T) -> S:
-        return remembered(_Same(value))
-
-    answer.__doc__ = function.__doc__
-    return answer
 
 
 def names(ops: Iterable[Op]) -> tuple[str, ...]:

@@ -135,7 +135,7 @@ class Value:
         return is_floating(self.dtype)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Op:
     """One operation of the forward pass.
 
@@ -155,7 +155,7 @@ class Op:
     mutates: tuple[str, ...] = ()
     autocast: bool = True
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Names of the values it reads, in order of appearance, each once."""
         found: dict[str, None] = {}

@@ -2,8 +2,10 @@
 
 Memory counts, by device: parameters, gradients and optimizer state; what is saved between forward and backward, or each block's
 inputs under recomputation, and the stage's results; the largest block's working memory and one message each way over both
-its boundaries, values and gradients (the next microbatch's are received while this one runs). A second line of every part is
-the moment of the update, when no microbatch is in flight and the optimizer has its temporaries.
+its boundaries, values and gradients (the next microbatch's are received while this one runs). What crosses a boundary is whole
+on every column, however the blocks of a stage hand it on (``Mesh.edges``); where several columns of the next stage read from
+one, it counts as if one did. A second line of every part is the moment of the update, when no microbatch is in flight and the
+optimizer has its temporaries.
 
 ZeRO shares out what belongs to a parameter only where one stage holds it. Whether a stage holds all of a tied one depends on its
 interval, so blocks count theirs in full, and a tie between two blocks gives back what a stage with both shares out of it.
@@ -39,9 +41,14 @@ def part_memory(mesh: Mesh, cluster: Cluster, part: Part, recompute: bool, level
     ``mesh`` is that of the part's columns.
     """
     table, device, rows = mesh.table, cluster.groups[part.group].device, max(part.samples)
-    kept, shared, cut = table.kept(device, rows, recompute), table.shared_bytes(rows), table.cut(rows)
+    kept, shared, cut = table.kept(device, rows, recompute), table.shared_bytes(rows), mesh.whole.cut(rows)
     messages = cut.values + cut.gradients
-    inflight, output = kept.inflight.copy(), kept.output.copy()
+    edges = table.remembered(("edges", rows), lambda: mesh.edges(rows))
+    starting = edges.received - edges.part if recompute else edges.received  # rather too much, where parts are not kept
+    inflight = (
+        kept.inflight + starting[:-1] - starting[1:]
+    )  # of a stage's sum, and its output, what it keeps at its start is left
+    output = cut.values + edges.made + starting
     inflight[-1] += shared
     output[1:-1] += shared
     static = table.static - _shared_out(table, level, held)

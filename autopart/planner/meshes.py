@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from autopart.blocks.blocks import Blocks
-from autopart.blocks.flow import cut_values, stage_parameters
+from autopart.blocks.call import facts
+from autopart.blocks.flow import stage_parameters
 from autopart.blocks.orders import in_order, orders
 from autopart.cluster.cluster import Cluster, topology
 from autopart.planner.problem import Array, Part
@@ -30,14 +31,25 @@ LEAN = 10.0  # how much the room of parameters counts in a lean layout, by the s
 FEW, MANY = 1, 64  # samples of a replica for which layouts are decided
 
 
+class Edges(NamedTuple):
+    """[n + 1] bytes of a microbatch at each boundary, of values that are not whole on every column: ``received`` whole by a stage
+    that starts there, where blocks inside of a stage hand on a ``part``; ``made`` whole by a stage that stops there.
+    """
+
+    received: Array
+    part: Array
+    made: Array
+
+
 @dataclass(frozen=True, eq=False)
 class Mesh:
     """The model on ``tensor`` devices, columns, which share out the insides of its ops as ``layouts`` say.
 
     ``table`` has the prices of the largest column: seconds and bytes of one device. ``split_trained`` [n] are the trainable
     elements whose parameters are shards over columns: their gradients are summed over the replicas of a column, those of the
-    others in ``table.trained`` over all ranks. ``split_values`` are not whole on every column: how they lie there. ``columns``
-    has the mesh with the prices of another column, by its weight, where there are several weights.
+    others in ``table.trained`` over all ranks. ``split_values`` are not whole on every column: how they lie where they are made;
+    ``parts`` are those of ``tensor.Local``. ``columns`` has the mesh with the prices of another column, by its
+    weight, where there are several weights.
     """
 
     tensor: int
@@ -45,6 +57,7 @@ class Mesh:
     layouts: Mapping[str, str]
     split_trained: Array
     split_values: Mapping[str, Placement] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
     prices: Prices | None = None
     columns: Mapping[int, Mesh] = field(default_factory=dict)
 
@@ -52,18 +65,46 @@ class Mesh:
         """With the prices of the columns that a part has."""
         return self.columns.get(max(part.weights, default=0), self)
 
+    @property
+    def whole(self) -> BlockTable:
+        """The prices of the model on one device: stages send each other whole values."""
+        return self.prices.table if self.prices else self.table
+
+    def edges(self, rows: int) -> Edges:
+        """What a stage keeps at its boundaries, of what is split inside of it."""
+        found = np.zeros((3, self.table.count + 1))
+        alike: dict[tuple[object, ...], tuple[float, float, float]] = {}
+        own, whole = self.table.blocks.sharded.graph.values, self.whole.blocks.sharded.graph.values
+        for boundary, (sent, read) in enumerate(zip(self.whole.crossing, self.table.crossing, strict=True), start=1):
+            made = [name for name in sent if name in self.split_values]
+            parts = [name for name in read if name in self.parts]
+            received = [self.parts[name] for name in parts]
+            values = (*(own[name] for name in (*made, *parts)), *(whole[name] for name in received))
+            key = (len(made), *((value.shape, value.dtype) for value in values))
+            if key not in alike:
+                part, end = (self.table.value_bytes(set(names), rows) for names in (parts, made))
+                alike[key] = (self.whole.value_bytes(set(received), rows), part, end)
+            found[:, boundary] = alike[key]
+        return Edges(*found)
+
     def ends_s(self, rows: int, topology: Topology) -> Array:
         """[n + 1] seconds, both directions, to bring what a stage hands on at a boundary into full form on every column."""
         found = np.zeros(self.table.count + 1)
         if self.prices is None:
             return found
         prices = replace(self.prices, rows=rows, topology=topology)
-        blocks = prices.table.blocks
-        for boundary in range(1, self.table.count):
-            crossing = [name for name in cut_values(blocks, boundary) if name in self.split_values]
-            found[boundary] = sum(
-                prices.conversion_s(blocks.sharded.graph.values[name], self.split_values[name], Replicate()) for name in crossing
-            )
+        values, trained = prices.table.blocks.sharded.graph.values, facts(prices.table.blocks.sharded.graph).differentiable
+        alike: dict[object, float] = {}
+
+        def seconds(name: str) -> float:
+            value, place = values[name], self.split_values[name]
+            key = value.shape, value.dtype, name in trained, place
+            if key not in alike:
+                alike[key] = prices.conversion_s(value, place, Replicate())
+            return alike[key]
+
+        crossing = [[n for n in names if n in self.split_values] for names in prices.table.crossing]
+        found[1:-1] = [sum(map(seconds, names)) for names in crossing]
         return found
 
 
@@ -97,6 +138,7 @@ class Index:
     settings: Settings
     layouts: Mapping[str, str] = field(default_factory=dict)
     traced: Index | None = None
+    lays_out: ClassVar[bool] = True  # whether columns share out the insides of ops as layouts say
 
     @property
     def blocks(self) -> Blocks:
@@ -178,7 +220,13 @@ class Index:
         return tuple(found.values())
 
     def _mesh(self, layout: Layout, prices: Prices) -> Mesh:
-        """The whole model under a layout, as one stage."""
+        """The whole model under a layout, as one stage. What its columns run is the same on all devices."""
+        key = ("columns", layout.axis.weights, tuple(layout.text.items()))
+        mesh = self.table.remembered(key, lambda: self._columns(layout))
+        columns = {weight: replace(each, prices=prices) for weight, each in mesh.columns.items()}
+        return replace(mesh, prices=prices, columns=columns)
+
+    def _columns(self, layout: Layout) -> Mesh:
         stage = Stage(0, tuple(block.name for block in self.blocks.blocks), (), (1,), tensor=layout.axis.degree)
         plan = Plan(self.model, ClusterRef(""), 1, self.settings, Schedule("1f1b", 1), (stage,))
         local = localize(self.blocks, plan, {0: layout})
@@ -194,11 +242,19 @@ class Index:
 
         def of_column(index: int) -> Mesh:
             table = self.table_of(column(local.blocks, index))
-            return Mesh(len(weights), table, layout.text, split_trained(table, local.shards), places, prices)
+            return Mesh(len(weights), table, layout.text, split_trained(table, local.shards), places, local.parts)
 
         columns = {weight: of_column(weights.index(weight)) for weight in sorted(set(weights))}
         largest = columns[max(weights)]
         return replace(largest, columns=columns) if len(columns) > 1 else largest
+
+    def undivided(self, tensor: int) -> BlockTable:  # noqa: ARG002
+        """Prices of ops as they are before they are split over so many columns."""
+        return self.table
+
+    def notes(self, plan: Plan) -> tuple[str, ...]:  # noqa: ARG002
+        """What whoever reads the plan's estimate should know of these prices."""
+        return ()
 
     def follows(self, plan: Plan) -> bool:
         """Whether a plan has the blocks in this order."""

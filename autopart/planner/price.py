@@ -20,20 +20,20 @@ two stages is not in the formula (it depends on a pair of stages); the simulatio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from autopart.cluster.cluster import Cluster, Group
+from autopart.cluster.cluster import Cluster
 from autopart.planner.memory import holds_model, part_memory, price_ties, sharers, tied_bytes, updated
 from autopart.planner.meshes import Index, Mesh
 from autopart.planner.packing import slots, slots_of
 from autopart.planner.problem import Array, Option, Order, Overlap, Part, Problem, Setting, columns_of, replicas_of
 from autopart.planner.routes import half_s, make_routes
 from autopart.planner.shares import Parts, Pool
-from autopart.planner.strategies import OptionSketch, Pins, SettingSketch, enumerate_settings
+from autopart.planner.strategies import OptionSketch, Pins, SettingSketch, enumerate_settings, tensor_degrees
 from autopart.pricing import zero
 from autopart.pricing.network import counted_topology, side_by_side, tensor_topology
 from autopart.program.reductions import BUCKET_BYTES
@@ -121,14 +121,19 @@ def propose(index: Index, pins: Pins | None = None, schedule: str = "1f1b") -> t
 def pools(index: Index) -> tuple[Pool, ...]:
     """Each group's speed on the whole model, as a line through one row and the whole batch."""
     return tuple(
-        Pool(group.devices, group.devices_per_node, *_line(index, group), float(usable_bytes(group.device)))
-        for group in index.cluster.groups
+        Pool(group.devices, group.devices_per_node, *_line(index, number), float(usable_bytes(group.device)))
+        for number, group in enumerate(index.cluster.groups)
     )
 
 
-def _line(index: Index, group: Group) -> tuple[float, float]:
-    many = max(2, index.batch_size)
-    one_s, many_s = (float(index.table.seconds(group.device, rows).total.sum()) for rows in (1, many))
+def _line(index: Index, number: int) -> tuple[float, float]:
+    """Of a device by itself; of a group that runs the model on several columns alone, by the fewest of them."""
+    group, many = index.cluster.groups[number], max(2, index.batch_size)
+    meshes = (mesh for tensor in (1, *tensor_degrees(group.devices_per_node)) for mesh in index.meshes(number, tensor)[:1])
+    mesh = next(meshes, None)
+    if mesh is None:
+        return 0.0, 1.0
+    one_s, many_s = (mesh.tensor * float(mesh.table.seconds(group.device, rows).total.sum()) for rows in (1, many))
     slope = max((many_s - one_s) / (many - 1), 1e-12)
     return max(0.0, one_s - slope), slope
 
@@ -138,10 +143,11 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
     assert all((columns_of(parts) if part.weights else part.tensor) == mesh.tensor for part in parts), "parts and mesh differ"
     share_s = max(mesh.table.shared_s(cluster.groups[p.group].device, max(p.samples)) for p in parts)
     samples = sum(replicas_of(parts))
-    time = np.array([_time(mesh.of(part), cluster, part, parts, recompute, level) for part in parts])
-    sync_s, overlap = _sync(mesh, cluster, parts, level)
+    sums = {part: _sums(mesh.of(part), cluster, part, parts) for part in parts}
+    time = np.array([_time(mesh.of(part), cluster, part, parts, sums[part], recompute, level) for part in parts])
+    sync_s, overlap = _sync(mesh, cluster, sums, level)
     columns = [(mesh.of(part), part) for part in parts]
-    memory = [part_memory(own, cluster, part, recompute, level, sharers(own, parts)) for own, part in columns]
+    memory = [part_memory(own, cluster, part, recompute, level, [held for held, _ in sums[part]]) for own, part in columns]
     capacity, static, inflight, transient, output = (np.concatenate(rows) for rows in zip(*memory, strict=True))
     return Option(
         parts=parts,
@@ -149,7 +155,7 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
         usage=_usage(cluster, parts),
         slots=slots_of(parts, cluster),
         time_s=np.repeat(time, 2, axis=0),
-        boundary_s=half_s(parts, cluster, mesh.table.cut(samples), samples),
+        boundary_s=half_s(parts, cluster, mesh.whole.cut(samples), samples),
         sync_s=sync_s,
         capacity_bytes=capacity,
         static_bytes=static,
@@ -169,17 +175,17 @@ def _usage(cluster: Cluster, parts: Parts) -> tuple[int, ...]:
     return tuple(sum(part.devices for part in parts if part.group == group) for group in range(len(cluster.groups)))
 
 
-def _time(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, recompute: bool, level: int) -> Array:
+def _time(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, sums: Sums, recompute: bool, level: int) -> Array:
     """[n] seconds of a part's busiest device; ``mesh`` is that of its columns."""
     rows = max(part.samples)
-    replicas, _ = _topologies(mesh, cluster, part, parts)
+    (_, replicas), _ = sums
     mixing_s = mesh.table.collectives_s(max(replicas_of(parts)), replicas)
     ways = [mesh.table.seconds(cluster.groups[part.group].device, rows)]
     if mesh.tensor > 1:
         ways.append(mesh.table.tensor_seconds(rows, _between_columns(cluster, part, parts)))
     once = sum(way.total for way in ways) + mixing_s
     again = sum(way.forward for way in ways) + 0.5 * mixing_s if recompute else 0.0
-    found: Array = once + again + _zero_s(mesh, cluster, part, parts, level)
+    found: Array = once + again + _zero_s(mesh, sums, level)
     return found
 
 
@@ -195,9 +201,18 @@ def _ends(mesh: Mesh, cluster: Cluster, parts: Parts, share_s: float) -> Array |
     if mesh.tensor == 1:
         return np.full(mesh.table.count + 1, share_s) if share_s else None
     asked = [(max(part.samples), _between_columns(cluster, part, parts)) for part in parts]
-    ends = [mesh.table.remembered(("ends", *each), partial(mesh.ends_s, *each)) for each in asked]
+    device = mesh.prices and mesh.prices.device
+    ends = [mesh.table.remembered(("ends", device, *each), partial(mesh.ends_s, *each)) for each in asked]
     found: Array = np.max(ends, axis=0) + share_s
     return found
+
+
+Sums = tuple[tuple[tuple[Array, int], Topology], ...]
+"""Who shares what (``memory.sharers``), and how they are connected."""
+
+
+def _sums(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts) -> Sums:
+    return tuple(zip(sharers(mesh, parts), _topologies(mesh, cluster, part, parts), strict=True))
 
 
 def _topologies(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts) -> tuple[Topology, Topology]:
@@ -212,34 +227,33 @@ def _topologies(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts) -> tuple
     return column, counted_topology(cluster, replicas, mesh.tensor, columns=mesh.tensor, spread=spread)
 
 
-def _zero_s(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, level: int) -> Array:
+def _zero_s(mesh: Mesh, sums: Sums, level: int) -> Array:
     """[n] seconds of a microbatch for parameters gathered and gradients shared out."""
     found = np.zeros(mesh.table.count)
-    summed = zip(sharers(mesh, parts), _topologies(mesh, cluster, part, parts), strict=True)
-    for (trained, _), together in summed if level else ():
+    for (trained, _), together in sums if level else ():
         of = {n: sum(zero.microbatch_s(level, n, together, mesh.table.precision)) for n in set(trained.tolist())}
         found += np.array([of[n] for n in trained.tolist()])
     return found
 
 
-def _sync(mesh: Mesh, cluster: Cluster, parts: Parts, level: int) -> tuple[Array, Overlap | None]:
+def _sync(mesh: Mesh, cluster: Cluster, sums: Mapping[Part, Sums], level: int) -> tuple[Array, Overlap | None]:
     """Each block's part, by bytes, of reducing and updating the whole model, latencies included; and what backward hides."""
-    each = [_part_sync(mesh.of(part), cluster, part, parts, level) for part in parts]
+    each = [_part_sync(mesh.of(part), cluster, part, own, level) for part, own in sums.items()]
     after_s, reduce_s, nbytes = max(each, key=lambda found: float((found[0] + found[1]).sum()))
     if not nbytes:
         return after_s, None
-    backwards = [mesh.of(p).table.seconds(cluster.groups[p.group].device, max(p.samples)).backward for p in parts]
+    backwards = [mesh.of(p).table.seconds(cluster.groups[p.group].device, max(p.samples)).backward for p in sums]
     shortest = min(backwards, key=lambda seconds: float(seconds.sum()))
     return reduce_s + after_s, Overlap(reduce_s, shortest, float(reduce_s.sum()) * min(1.0, BUCKET_BYTES / nbytes))
 
 
-def _part_sync(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, level: int) -> tuple[Array, Array, float]:
+def _part_sync(mesh: Mesh, cluster: Cluster, part: Part, sums: Sums, level: int) -> tuple[Array, Array, float]:
     """[n] seconds of a part's devices after the sum, [n] of the sum, and its bytes."""
-    table, held = mesh.table, sharers(mesh, parts)
-    mine = updated(level, held)
-    after_s = table.update_s(cluster.groups[part.group].device, float(mine.sum())) * _parts_of(mine)
+    table, device = mesh.table, cluster.groups[part.group].device
+    mine = updated(level, [held for held, _ in sums])
+    after_s = table.update_s(device, float(mine.sum())) * table.update_parts(device, mine)
     reduce_s, nbytes = np.zeros(table.count), 0.0
-    for (trained, _), together in zip(held, _topologies(mesh, cluster, part, parts), strict=True):
+    for (trained, _), together in sums:
         total = float(trained.sum())
         once_s = zero.sum_s(level, total, together, table.precision)
         reduce_s = reduce_s + once_s * _parts_of(trained)

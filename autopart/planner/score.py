@@ -15,17 +15,17 @@ from autopart.planner.problem import Choice, Part, step_s
 from autopart.plans import Estimate, Plan, Proof, Stage
 from autopart.pricing.costs import StageCosts
 from autopart.pricing.stages import interval, stage_costs
-from autopart.program.lower import lower
+from autopart.program.lower import outline
 from autopart.program.program import Program
-from autopart.simulate import Timeline, simulate
+from autopart.simulate import Timeline, play
 
 ACTIONS = 8192  # forwards beyond which a step is simulated with fewer microbatches
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A plan as it would run. ``program`` and ``timeline`` have fewer microbatches than the plan where it has very many;
-    ``step_s`` and ``breakdown`` are of all of them.
+    """A plan as it would run. ``program``, which has no lists, and ``timeline`` have fewer microbatches than the plan where it
+    has very many; ``step_s`` and ``breakdown`` are of all of them.
     """
 
     plan: Plan
@@ -58,17 +58,17 @@ class Score:
 
 
 def score(plan: Plan, index: Index) -> Score:
-    """Lower and simulate a plan that fits its model and cluster (``program.check``)."""
+    """Simulate a plan that fits its model and cluster (``program.check``)."""
     index = index.under(plan)
     local, tables = index.tables_of(plan)
     costs = stage_costs(tables, local.plan, index.cluster, local.shards)
     fewer = _enough(plan)
-    program = lower(local.blocks, _with_microbatches(local.plan, fewer), local.shards)
-    timeline = simulate(program, costs, index.cluster)
+    program = outline(local.blocks, _with_microbatches(local.plan, fewer), local.shards)
+    timeline = play(program, costs, index.cluster)
     if fewer == plan.schedule.microbatches:
         return Score(plan, program, costs, timeline, timeline.step_s, timeline.breakdown)
-    base = lower(local.blocks, _with_microbatches(local.plan, fewer - fewer // 4), local.shards)
-    step_s, breakdown = _continued(timeline, simulate(base, costs, index.cluster), plan.schedule.microbatches, fewer)
+    base = outline(local.blocks, _with_microbatches(local.plan, fewer - fewer // 4), local.shards)
+    step_s, breakdown = _continued(timeline, play(base, costs, index.cluster), plan.schedule.microbatches, fewer)
     return Score(plan, program, costs, timeline, step_s, breakdown)
 
 

@@ -31,13 +31,13 @@ def stage_costs(tables: Tables, plan: Plan, cluster: Cluster, split: Collection[
     of: dict[tuple[int, int], RankCosts] = {}
     for stage in plan.stages:
         alike: dict[object, RankCosts] = {}  # ranks of one type with as many rows pay the same in their column
-        for rank in stage.ranks:
-            replica, column = stage.place(rank)
+        for replica, share in enumerate(stage.shares):
             across = topology(cluster, stage.replica(replica))
-            key = cluster.device(rank), stage.shares[replica], column, across
-            if key not in alike:
-                alike[key] = _rank_costs(tables(stage, column), cluster, stage, rank, across, held[stage.index, column])
-            of[stage.index, rank] = replace(alike[key], rank=rank)
+            for column, rank in enumerate(stage.replica(replica)):
+                key = cluster.device(rank), share, column, across
+                if key not in alike:
+                    alike[key] = _rank_costs(tables(stage, column), cluster, stage, rank, across, held[stage.index, column])
+                of[stage.index, rank] = replace(alike[key], rank=rank)
     return StageCosts(of, tuple(_reductions(held, plan, cluster, tables)))
 
 
@@ -105,7 +105,7 @@ def _rank_costs(
         stage=stage.index,
         forward_s=forward_s + table.shared_s(device, rows, start, stop) + own.forward_s,
         backward_s=backward_s + (forward_s if stage.recompute else 0.0) + own.backward_s,
-        update_s=table.update_s(device, own.updated) + own.spread_s,
+        update_s=table.update_s(device, own.updated, start, stop) + own.spread_s,
         static_bytes=int(table.static_bytes(start, stop) - own.saved_bytes),
         inflight_bytes=int(inflight),
         transient_bytes=int((kept.transient[start:stop] + own.running_bytes).max()),

@@ -17,19 +17,23 @@ from numpy.typing import NDArray
 
 from autopart.blocks import flow
 from autopart.blocks.blocks import Blocks
-from autopart.blocks.work import Work, op_work
+from autopart.blocks.work import Work, WorkTable, op_work, work_table
 from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
-from autopart.pricing.ops import activation_factor, casts, op_seconds
+from autopart.pricing.keys import block_key, op_key
+from autopart.pricing.ops import activation_factor, casts, demand, table_seconds
 from autopart.sharding import comm
 from autopart.tensor import reshard
 from cost_models.collective import Topology, all_gather_s, axis_sum_s, reduce_scatter_s
-from cost_models.compute import op_s
+from cost_models.compute import Demand
 from cost_models.hardware import DeviceType, Kind
+from cost_models.measured import read
 from cost_models.memory import PRECISIONS, frozen_bytes, state_bytes, update_traffic_bytes, update_transient_bytes
+from cost_models.price import Price, block_ratio, block_samples, op_price, update_s
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
+OpsSeconds = tuple[list[float], list[float]]
 
 GRADIENTS_ALIVE = 2  # of an op's results while its backward runs: theirs, and those of its inputs
 
@@ -89,8 +93,12 @@ class BlockTable:
     def shared_s(self, device: DeviceType, rows: int, start: int = 0, stop: int | None = None) -> float:
         """Seconds for the inputs-only ops that blocks [start, stop) need: once a microbatch, forward only."""
         names = self._rerun(start, self.count if stop is None else stop)
-        key = ("shared", device, rows, names)
-        return self.remembered(key, lambda: sum(self.op_s(self._ops[name], device, rows)[0] for name in names))
+
+        def found() -> float:
+            (places, _), (forward, _) = self._works(device.kind), self._ops_s(device, rows)
+            return sum(forward[places[name]] for name in names)
+
+        return self.remembered(("shared", device, rows, names), found)
 
     def _rerun(self, start: int, stop: int) -> tuple[str, ...]:
         return self.remembered(("rerun", start, stop), lambda: flow.needed_inputs_only(self.blocks, start, stop))
@@ -171,10 +179,14 @@ class BlockTable:
         """Bytes that the optimizer needs on top while it updates so many elements."""
         return np.asarray(trained) * update_transient_bytes(self.optimizer, self.precision, device.kind)
 
-    def update_s(self, device: DeviceType, trained: float) -> float:
-        """Seconds to update so many elements: the time to read and write them and their state."""
-        nbytes = trained * update_traffic_bytes(self.optimizer, self.precision)
-        return float(op_s(device, 0, nbytes, op_class="elementwise")) if trained else 0.0
+    def update_s(self, device: DeviceType, trained: float, start: int = 0, stop: int | None = None) -> float:  # noqa: ARG002
+        """Seconds to update so many elements of blocks [start, stop): measured, or to read and write them and their state."""
+        return update_s(device, self.optimizer, trained, trained * update_traffic_bytes(self.optimizer, self.precision))
+
+    def update_parts(self, device: DeviceType, trained: Array) -> Array:  # noqa: ARG002
+        """[n] each block's part of an update of so many of their elements."""
+        found: Array = trained / max(float(trained.sum()), 1.0)
+        return found
 
     @cached_property
     def ties(self) -> tuple[tuple[int, int, float], ...]:
@@ -204,8 +216,64 @@ class BlockTable:
         return self.remembered((op.name, kind, rows), lambda: op_work(op, self._graph, rows, fused=kind == "accelerator"))
 
     def op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
-        """Forward and backward of one op of the graph."""
-        return op_seconds(op, self.work(op, device.kind, rows), device, self.precision)
+        """Forward and backward of one op of the graph; those of a block add up to what the block takes."""
+        return self.price(op, device, rows).seconds
+
+    def price(self, op: Op, device: DeviceType, rows: int) -> Price:
+        """Of one op of the graph, as ``op_s``, and where it comes from."""
+        alone = self.price_alone(op, device, rows)
+        block = self.blocks.block_of.get(op.name)
+        return alone if device.measured is None or block is None else self._in_block(alone, block, device, rows)
+
+    def price_alone(self, op: Op, device: DeviceType, rows: int) -> Price:
+        """Of one op of the graph, wherever it is."""
+        asked = demand(op, self.work(op, device.kind, rows), self.precision)
+        return op_price(device, asked, self.op_key(op) if device.measured else "", rows)
+
+    def op_key(self, op: Op) -> str:
+        """Its key among measurements."""
+        return self.remembered(("key", op.name), lambda: op_key(op, self._graph, self.runs_in(op)))
+
+    def block_key(self, index: int) -> str:
+        """The key of a block among measurements: one for all of its kind."""
+        first = self.blocks.first_of_kind[self.blocks.blocks[index].kind]
+        ops = [self._ops[name] for name in self.blocks.blocks[first].ops]
+        return self.remembered(("block key", first), lambda: block_key(((op, self.runs_in(op)) for op in ops), self._graph))
+
+    def runs_in(self, op: Op) -> str:
+        """The dtype under autocast, where that is not the trace's."""
+        cast = casts(op, self.work(op, "cpu", 1), self.precision)
+        return PRECISIONS[self.precision].compute_dtype if cast else ""
+
+    def _in_block(self, alone: Price, index: int, device: DeviceType, rows: int) -> Price:
+        """Scaled so that the block's ops add up to it: ops in company find their inputs in caches."""
+        samples = block_samples(device, self.block_key(index))
+        if not samples:
+            forward, backward = block_ratio(device)
+            return Price(alone.forward_s * forward, alone.backward_s * backward, alone.model)
+        found = read(samples, rows)
+        at = found.nearest.rows if found.model == "extrapolated" else rows
+        forward_s, backward_s = self._alone_s(index, device, at)
+        return Price(
+            alone.forward_s * (found.forward_s / forward_s if forward_s else 1.0),
+            alone.backward_s * (found.backward_s / backward_s if backward_s else 1.0),
+            alone.model,
+            found.model,
+        )
+
+    def _alone_s(self, index: int, device: DeviceType, rows: int) -> tuple[float, float]:
+        """Of a block, op by op."""
+        first = self.blocks.first_of_kind[self.blocks.blocks[index].kind]
+
+        def summed() -> tuple[float, float]:
+            prices = [self.price_alone(self._ops[name], device, rows) for name in self.blocks.blocks[first].ops]
+            return sum(price.forward_s for price in prices), sum(price.backward_s for price in prices)
+
+        return self.remembered(("alone", first, device, rows), summed)
+
+    def demand(self, op: Op, kind: Kind, rows: int) -> Demand | None:
+        """What the op asks of a device; None where its seconds are not made of that."""
+        return demand(op, self.work(op, kind, rows), self.precision)
 
     def _spread(self, evaluate: Callable[[int], float | tuple[float, ...]]) -> Array:
         """Evaluates the first block of each kind; [..., n]."""
@@ -213,10 +281,37 @@ class BlockTable:
         first = {kind: evaluate(kinds.index(kind)) for kind in dict.fromkeys(kinds)}
         return np.array([first[kind] for kind in kinds], dtype=np.float64).T
 
+    def _works(self, kind: Kind) -> tuple[dict[str, int], WorkTable]:
+        """The work of the ops of the first block of each kind, and of those that stages re-run; and where each op is in it."""
+
+        def found() -> tuple[dict[str, int], WorkTable]:
+            first = {block.kind: block for block in reversed(self.blocks.blocks)}
+            names = (*(name for block in first.values() for name in block.ops), *self.blocks.inputs_only)
+            table = work_table([self._ops[name] for name in names], self._graph, fused=kind == "accelerator")
+            return {name: place for place, name in enumerate(names)}, table
+
+        return self.remembered(("works", kind), found)
+
+    def _ops_s(self, device: DeviceType, rows: int) -> OpsSeconds:
+        """Forward and backward of the ops of ``_works``."""
+        return self.remembered(("op seconds", device, rows), lambda: self._find_ops_s(device, rows))
+
+    def _find_ops_s(self, device: DeviceType, rows: int) -> OpsSeconds:
+        """All together by the roofline, or one by one as somebody measured them."""
+        table = self._works(device.kind)[1]
+        if device.measured is None:
+            forward, backward = table_seconds(table, rows, device, self.precision).tolist()
+            return forward, backward
+        each = [self.op_s(op, device, rows) for op in table.ops]
+        return [forward for forward, _ in each], [backward for _, backward in each]
+
     def _seconds(self, device: DeviceType, rows: int) -> Seconds:
-        def evaluate(index: int) -> tuple[float, float]:
-            each = [self.op_s(self._ops[name], device, rows) for name in self.blocks.blocks[index].ops]
-            return sum(forward for forward, _ in each), sum(backward for _, backward in each)
+        places, _ = self._works(device.kind)
+        each = self._ops_s(device, rows)
+
+        def evaluate(index: int) -> tuple[float, ...]:
+            own = [places[name] for name in self.blocks.blocks[index].ops]
+            return tuple(sum(seconds[place] for place in own) for seconds in each)
 
         forward, backward = self._spread(evaluate)
         return Seconds(forward, backward)
@@ -234,12 +329,14 @@ class BlockTable:
 
     def _block(self, index: int, kind: Kind, rows: int) -> _Block:
         ops = [self._ops[name] for name in self.blocks.blocks[index].ops]
-        works = [self.work(op, kind, rows) for op in ops]
+        places, table = self._works(kind)
+        works = [table.works[places[op.name]] for op in ops]
+        beside_bytes = self.remembered(("saved", kind, rows), lambda: table.at(rows)[:, -1])
         inputs = set(flow.block_inputs(self.blocks, index))
         made = {value.name for op in ops for value in op.outputs}
         saved = {name for work in works for name in work.saved if name in made} | inputs
         copies = sum(self._weight_copies(op, work) for op, work in zip(ops, works, strict=True))
-        beside = sum(work.saved_bytes for work in works) * activation_factor(self.precision)
+        beside = sum(float(beside_bytes[places[op.name]]) for op in ops) * activation_factor(self.precision)
         results = [sum(self._nbytes(value, rows) for value in op.outputs) for op in ops]
         weights = [float(parameter.value.nbytes(1)) for parameter in self.parameters(index, index + 1)]
         working = GRADIENTS_ALIVE * max(results, default=0) + max(weights, default=0.0)
@@ -270,14 +367,14 @@ class BlockTable:
 
     def _cut(self, rows: int) -> Cut:
         values, gradients = np.zeros(self.count + 1), np.zeros(self.count + 1)
-        for boundary, names in enumerate(self._crossing, start=1):
+        for boundary, names in enumerate(self.crossing, start=1):
             sizes = {name: self._nbytes(self._graph.values[name], rows) for name in names}
             values[boundary] = sum(sizes.values())
             gradients[boundary] = sum(nbytes for name, nbytes in sizes.items() if name in self._trained_values)
         return Cut(values, gradients)
 
     @cached_property
-    def _crossing(self) -> tuple[tuple[str, ...], ...]:
+    def crossing(self) -> tuple[tuple[str, ...], ...]:
         """Values that cross each inner boundary."""
         return tuple(flow.cut_values(self.blocks, boundary) for boundary in range(1, self.count))
 

@@ -7,6 +7,7 @@ measured along, in seconds in which the device can't compute: what the process u
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -31,9 +32,10 @@ Say = Callable[[str], None]
 
 SIZES: Mapping[int, int] = {64: 30, 2**16: 16, 2**18: 10, 2**20: 6, 2**22: 4}
 """Bytes of a message, and how often it goes there and back."""
-COLLECTIVE_SIZES = (2**12, 2**18, 2**22)
+COLLECTIVE_SIZES = (2**12, 2**18, 2**20, 2**23)
 COLLECTIVE_REPEATS, WARM_UP = 5, 2
 SPIN_S = 0.2
+APART_S = 0.005
 PAUSE_S = 0.02  # before each: a process under a quota that it has used up waits up to a period for the next
 FORMULAS: Mapping[str, Callable[[float, collective.Topology], float]] = {
     "all_reduce": collective.all_reduce_s,
@@ -57,7 +59,7 @@ class _Here:
 
 def profile_links(devices: str, output: str | None, say: Say) -> str:
     """Measures the cluster of a file, on every rank of it. On rank 0 writes the file with what was measured; what to print."""
-    cluster = load_cluster(devices)
+    cluster = load_cluster(devices, measured=False)
     here = _join(cluster)
     with failing_as(f"measuring links on rank {here.rank}"):
         found = measure(cluster, here, say)
@@ -174,15 +176,15 @@ def _collectives(cluster: Cluster, here: _Here, say: Say) -> list[Collective]:
             say(f"measuring {name} over {len(ranks)} ranks")
             for nbytes in COLLECTIVE_SIZES:
                 dist.barrier()
-                mine_s = _collective_s(here, name, nbytes, group) if here.rank in ranks else 0.0
-                slowest = torch.tensor([mine_s], dtype=torch.float64, device=here.device)
-                dist.all_reduce(slowest, dist.ReduceOp.MAX)
-                found.append(Collective(name, ranks, nbytes, float(slowest), formula(nbytes, topology(cluster, ranks))))
+                mine_s = _collective_s(here, name, nbytes, group) if here.rank in ranks else math.inf
+                last = torch.tensor([mine_s], dtype=torch.float64, device=here.device)
+                dist.all_reduce(last, dist.ReduceOp.MIN)
+                found.append(Collective(name, ranks, nbytes, float(last), formula(nbytes, topology(cluster, ranks))))
     return found
 
 
 def _collective_s(here: _Here, name: str, nbytes: int, group: dist.ProcessGroup) -> float:
-    """Of this rank."""
+    """Of this rank. As in training they do not come at one time; the last one's time is the shortest."""
     count = dist.get_world_size(group)
     whole = torch.zeros(nbytes // 4 // count * count, dtype=torch.float32, device=here.device)
     other, part = torch.zeros_like(whole), torch.zeros(whole.numel() // count, device=here.device)
@@ -194,7 +196,7 @@ def _collective_s(here: _Here, name: str, nbytes: int, group: dist.ProcessGroup)
     times = []
     for _ in range(WARM_UP + COLLECTIVE_REPEATS):
         dist.barrier(group)
-        time.sleep(PAUSE_S)
+        time.sleep(PAUSE_S + dist.get_rank(group) * APART_S)
         start_s = time.perf_counter()
         calls[name]()
         here.settle()

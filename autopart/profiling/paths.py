@@ -34,7 +34,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Collective:
-    """One size of one collective over some ranks: seconds measured (of the slowest rank) and by formula."""
+    """One size of one collective over some ranks: seconds measured (of the last rank to come) and by formula."""
 
     name: str
     ranks: tuple[int, ...]

@@ -33,22 +33,28 @@ class _Edit:
 def rewritten(text: str, path: str, found: Links) -> str:
     """The file's text, with a comment at its top that says what was measured and how well it fits."""
     text = _OWN_COMMENT.sub("", text)
-    top = reading.compose(text, path)
-    file = reading.entries(top, "")
-    edits = [*_nodes(file["nodes"][1], found.measured)]
-    if "links" in file:
-        edits += _links(file["links"][1], found.measured)
-    added = _new_links(file["links"][1] if "links" in file else None, found.measured)
-    types = file["types"][1] if "types" in file else None
-    if types:
-        edits += _known_types(types, found)
-    return (
-        comment(found)
-        + _applied(text, edits, path).rstrip("\n")
-        + "\n"
-        + _appended(added, "links" in file)
-        + _new_types(types, found)
-    )
+    file = {key: value for key, (_, value) in reading.entries(reading.compose(text, path), "").items()}
+    links, types = file.get("links"), file.get("types")
+    edits = [*_nodes(file["nodes"], found.measured)]
+    edits += _links(links, found.measured) if links else []
+    edits += _types(types, found) if types else []
+    rest = _applied(text, edits, path).rstrip("\n") + "\n"
+    rest += "" if links else _section("links", _new_links(None, found.measured))
+    rest += "" if types else _section("types", [f"{name}: {_flow(_cpu(each))}" for name, each in _by_type(found)])
+    return comment(found) + rest
+
+
+def _section(key: str, lines: list[str]) -> str:
+    """A key of its own at the end of the file."""
+    return "\n".join([f"{key}:", *(f"  {line}" for line in lines)]) + "\n" if lines else ""
+
+
+def _flow(values: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{key}: {value}" for key, value in values.items()) + "}"
+
+
+def _by_type(found: Links) -> list[tuple[str, Fit]]:
+    return list(by_type(found.measured, found.cpu).items())
 
 
 def comment(found: Links) -> str:
@@ -84,11 +90,18 @@ def _nodes(spot: Spot, cluster: Cluster) -> Iterator[_Edit]:
 
 
 def _links(spot: Spot, cluster: Cluster) -> Iterator[_Edit]:
+    """Numbers of the items that are there, and new items at the beginning."""
     known = dict(cluster.exceptions)
     for item in reading.sequence(spot, ""):
         pair = _pair(item, cluster)
         if pair in known:
             yield from _set(item, _numbers(known[pair]))
+    assert isinstance(spot.node, yaml.SequenceNode), "read as a list"
+    start, new = spot.node.start_mark, _new_links(spot, cluster)
+    if new and spot.node.flow_style:
+        yield _Edit(start.index + 1, start.index + 1, "".join(f"{line.removeprefix('- ')}, " for line in new))
+    elif new:
+        yield _Edit(start.index, start.index, "".join(f"{line}\n{' ' * start.column}" for line in new))
 
 
 def _pair(item: Spot, cluster: Cluster) -> tuple[int, int]:
@@ -114,50 +127,21 @@ def _new_links(spot: Spot | None, cluster: Cluster) -> list[str]:
     for pair, link in cluster.exceptions:
         names = [cluster.groups[group].name for group in pair]
         if pair not in there and not any(".." in name for name in names):
-            numbers = ", ".join(f"{key}: {value}" for key, value in _numbers(link).items())
-            lines.append(f"- {{between: [{', '.join(names)}], {numbers}}}")
+            lines.append(f"- {_flow({'between': f'[{names[0]}, {names[1]}]', **_numbers(link)})}")
     return lines
-
-
-def _appended(lines: list[str], there: bool) -> str:
-    """At the end of the file; to a list that is there already they are shown, for a person to move."""
-    if not lines:
-        return ""
-    return (
-        "\n".join(
-            [
-                *(["# more links, to be moved to the list above:"] if there else ["links:"]),
-                *(("# " if there else "  ") + line for line in lines),
-            ]
-        )
-        + "\n"
-    )
 
 
 def _cpu(found: Fit) -> dict[str, str]:
     return {"message_cpu": f"{found.fixed_s * 1e6:.3g} us", "byte_cpu": f"{found.byte_s * 1e9:.3g} ns"}
 
 
-def _known_types(spot: Spot, found: Links) -> Iterator[_Edit]:
+def _types(spot: Spot, found: Links) -> Iterator[_Edit]:
+    """Two numbers of each type that the file has, and entries for those of the catalogue."""
     there = reading.entries(spot, "")
-    for name, each in by_type(found.measured, found.cpu).items():
+    for name, each in _by_type(found):
         if name in there:
             yield from _set(there[name][1], _cpu(each))
-
-
-def _new_types(spot: Spot | None, found: Links) -> str:
-    """Corrections of types of the catalogue; a file that corrects others gets them as a comment."""
-    there = reading.entries(spot, "") if spot else {}
-    lines = [
-        f"{name}: {{{', '.join(f'{key}: {value}' for key, value in _cpu(each).items())}}}"
-        for name, each in by_type(found.measured, found.cpu).items()
-        if name not in there
-    ]
-    if not lines:
-        return ""
-    if spot:
-        return "\n".join(["# more types, to be moved to those above:", *(f"# {line}" for line in lines)]) + "\n"
-    return "\n".join(["types:", *(f"  {line}" for line in lines)]) + "\n"
+    yield from _set(spot, {name: _flow(_cpu(each)) for name, each in _by_type(found) if name not in there})
 
 
 def _set(spot: Spot, values: dict[str, str]) -> Iterator[_Edit]:

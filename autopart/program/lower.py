@@ -22,12 +22,17 @@ def lower(blocks: Blocks, plan: Plan, shards: Mapping[str, Shard] | None = None)
     """The program of a plan that ``check_plan`` accepts, matched. Of a plan with several columns blocks, plan and shards are
     those of ``tensor.localize``.
     """
+    return completed(outline(blocks, plan, shards))
+
+
+def outline(blocks: Blocks, plan: Plan, shards: Mapping[str, Shard] | None = None) -> Program:
+    """The program without its lists: what its stages are and what goes between them."""
     assert loss_block(blocks) == len(blocks.blocks) - 1, f"the loss is made in block {loss_block(blocks)}, not in the last"
     graph = blocks.sharded.graph
     ops = {op.name: op for op in graph.ops}
     own = [[ops[op] for name in stage.blocks for op in blocks.blocks[blocks.index[name]].ops] for stage in plan.stages]
     specs = tuple(_spec(stage, blocks, any(map(is_random, own[stage.index]))) for stage in plan.stages)
-    bare = Program(
+    return Program(
         batch_size=plan.batch_size,
         microbatches=plan.schedule.microbatches,
         schedule=plan.schedule.name,
@@ -36,13 +41,17 @@ def lower(blocks: Blocks, plan: Plan, shards: Mapping[str, Shard] | None = None)
         actions={},
         shards=shards or {},
     )
-    program = with_actions(bare)
-    match(program)
-    return program
+
+
+def completed(program: Program) -> Program:
+    """With the lists that its schedule, stages and transfers ask for, matched."""
+    found = with_actions(program)
+    match(found)
+    return found
 
 
 def with_actions(program: Program) -> Program:
-    """The program with the lists that its schedule, stages and transfers ask for."""
+    """The program with its lists."""
     forward, backward = messages(program), messages(program, backward=True)
     return replace(program, actions=actions(program.schedule, program.microbatches, program.stages, forward, backward))
 

@@ -46,6 +46,12 @@ def messages(program: Program, *, backward: bool = False) -> dict[Pair, tuple[Pi
     return {pair: tuple(found[pair]) for pair in sorted(found)}
 
 
+def message_bytes(program: Program, *, backward: bool = False) -> dict[Pair, int]:
+    """Bytes of each message."""
+    found = messages(program, backward=backward)
+    return {pair: sum(nbytes(piece, program.batch_size) for piece in pieces) for pair, pieces in found.items()}
+
+
 def shape(piece: Piece, batch_size: int) -> tuple[int, ...]:
     """Sizes of the tensor that is sent: the piece's rows of a sharded value, else the whole of it."""
     rows = piece.rows if isinstance(piece.transfer.placement, Shard) else batch_size

@@ -22,7 +22,7 @@ from math import ceil
 
 from autopart.cluster.cluster import Cluster
 from autopart.pricing.costs import RankCosts, Reduction, StageCosts
-from autopart.program.pieces import messages, nbytes
+from autopart.program.pieces import message_bytes, messages, nbytes
 from autopart.program.program import Kind, Program
 from autopart.program.reductions import BUCKET_BYTES
 from autopart.program.steps import Step, split_steps
@@ -42,8 +42,8 @@ def simulate(program: Program, costs: StageCosts, cluster: Cluster) -> Timeline:
         rank.seconds["bubble"] += step_s - rank.now_s
     return Timeline(
         step_s=step_s,
-        events=tuple(event for rank in run.ranks.values() for event in rank.events),
-        messages=tuple(sorted(run.messages, key=lambda message: (message.start_s, message.sender, message.receiver))),
+        played=tuple(event for rank in run.ranks.values() for event in rank.events),
+        sent=tuple(run.messages),
         memory=memory,
         peak_bytes={number: max(level for _, level in levels) for number, levels in memory.items()},
         seconds={number: rank.seconds for number, rank in run.ranks.items()},
@@ -85,7 +85,7 @@ class _Run:
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._count = self._parcels = 0
         self._network = Network(cluster, self._schedule, self._delivered)
-        self._nbytes = {back: _message_bytes(program, back) for back in (False, True)}
+        self._nbytes = {back: message_bytes(program, backward=back) for back in (False, True)}
         self._handling_s = {back: _handling_s(program, cluster, back) for back in (False, True)}
         self._halves: dict[Key, int] = {}  # messages that are sent (-1) or posted (the receiver's step), but not both
         stage_of = {rank: stage.index for stage in program.stages for rank in stage.ranks}
@@ -193,11 +193,6 @@ class _Run:
         last = rank.events[-1]
         for number, start_s, end_s in self._sums.arrive(rank.number, last.start_s, last.end_s):
             self._schedule(end_s, self._finish, (self.ranks[number], start_s))
-
-
-def _message_bytes(program: Program, backward: bool) -> dict[tuple[int, int], int]:
-    sizes = messages(program, backward=backward)
-    return {pair: sum(nbytes(piece, program.batch_size) for piece in pieces) for pair, pieces in sizes.items()}
 
 
 def _handling_s(program: Program, cluster: Cluster, backward: bool) -> dict[int, float]:

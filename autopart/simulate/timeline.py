@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from autopart.program.program import Action, Kind
@@ -39,14 +40,36 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Timeline:
-    """``memory[rank]`` is (time, bytes from then on); ``seconds[rank]`` has every cause of ``CAUSES`` and sums to ``step_s``."""
+    """``memory[rank]`` is (time, bytes from then on); ``seconds[rank]`` has every cause of ``CAUSES`` and sums to ``step_s``.
+
+    ``played`` and ``sent`` are of the ranks that were played; ``twins`` are ranks that do just as those at the same time, by
+    these.
+    """
 
     step_s: float
-    events: tuple[Event, ...]
-    messages: tuple[Message, ...]
+    played: tuple[Event, ...]
+    sent: tuple[Message, ...]
     memory: Mapping[int, tuple[tuple[float, int], ...]]
     peak_bytes: Mapping[int, int]
     seconds: Mapping[int, Mapping[str, float]]
+    twins: tuple[Mapping[int, int], ...] = ()
+
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """Of every rank, by rank."""
+        others = (e._replace(rank=twin[e.rank]) for twin in self.twins for e in self.played if e.rank in twin)
+        return tuple(sorted((*self.played, *others), key=lambda event: event.rank))
+
+    @cached_property
+    def messages(self) -> tuple[Message, ...]:
+        """Of every rank, by the time at which they leave."""
+        others = (
+            m._replace(sender=twin[m.sender], receiver=twin[m.receiver])
+            for twin in self.twins
+            for m in self.sent
+            if m.sender in twin
+        )
+        return tuple(sorted((*self.sent, *others), key=lambda message: (message.start_s, message.sender, message.receiver)))
 
     @property
     def idle_s(self) -> Mapping[int, float]:

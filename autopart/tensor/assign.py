@@ -18,10 +18,11 @@ import numpy as np
 
 from autopart.blocks.blocks import Blocks
 from autopart.errors import PlanError
+from autopart.ir.analysis import once
 from autopart.sharding.placement import Placement, Replicate, Shard
 from autopart.sharding.rules import Place, Unread
 from autopart.tensor.eliminate import minimize
-from autopart.tensor.network import INFINITE, Network, OpKey, add, chosen, network
+from autopart.tensor.network import INFINITE, Network, OpKey, Pattern, add, chosen, network
 from autopart.tensor.prices import Prices
 from autopart.tensor.ways import Axis, Way
 
@@ -70,7 +71,7 @@ def fix(net: Network, pins: Mapping[str, str], of: frozenset[str] | None) -> Non
     used: set[str] = set()
     spoken = None if of is None else names_in(net, of)
     for key, variable in net.variables.items():
-        matches = {name: pattern for name in net.members[key] if (pattern := first_match(name, pins)) is not None}
+        matches = {name: pattern for name in net.pattern.members[key] if (pattern := first_match(name, pins)) is not None}
         used.update(matches.values())
         names = [name for name in matches if spoken is None or name in spoken]
         found = {matches[name] for name in names}
@@ -80,7 +81,7 @@ def fix(net: Network, pins: Mapping[str, str], of: frozenset[str] | None) -> Non
             if not allowed.any():
                 _refuse(names[0], pattern, pins[pattern], texts_of(net, key))
             add(net, (variable,), np.where(allowed, 0.0, INFINITE))
-    every = [name for names in net.members.values() for name in names]
+    every = [name for names in net.pattern.members.values() for name in names]
     for pattern in pins:
         if pattern not in used and not any(_matcher(pattern).match(name) for name in every):
             raise PlanError(
@@ -92,9 +93,9 @@ def fix(net: Network, pins: Mapping[str, str], of: frozenset[str] | None) -> Non
 
 def names_in(net: Network, blocks: frozenset[str]) -> frozenset[str]:
     """Ops of some blocks, and the parameters and buffers that they read."""
-    ops = [name for block in net.blocks.blocks if block.name in blocks for name in block.ops]
-    read = {value for name in ops for value in net.ops[name].inputs}
-    return frozenset(ops) | {name for value, name in net.qualified.items() if value in read}
+    ops = [name for block in net.pattern.blocks.blocks if block.name in blocks for name in block.ops]
+    read = {value for name in ops for value in net.pattern.ops[name].inputs}
+    return frozenset(ops) | {name for value, name in net.pattern.qualified.items() if value in read}
 
 
 def first_match(name: str, patterns: Iterable[str]) -> str | None:
@@ -144,19 +145,26 @@ def texts_of(net: Network, key: OpKey | str) -> list[str]:
 
 def text_of(net: Network, values: Sequence[int]) -> Mapping[str, str]:
     """What is not replicated, one entry for the ops of equal blocks where a pattern names them and no others, then the rest."""
-    every: dict[str, str] = {}
-    groups: list[tuple[list[str], str]] = []
-    for key, variable in net.variables.items():
-        names, text = net.members[key], texts_of(net, key)[values[variable]]
-        every.update(dict.fromkeys(names, text))
-        if not replicated_text(text):
-            groups.append((names, text))
+    texts = {key: texts_of(net, key)[values[variable]] for key, variable in net.variables.items()}
     found: dict[str, str] = {}
-    for names, text in groups:
-        pattern = common_pattern(names)
-        fits = all(every[name] == text for name in every if _matcher(pattern).match(name))
-        found.update(dict.fromkeys([pattern] if fits else names, text))
+    for key, text in texts.items():
+        if not replicated_text(text):
+            pattern, spoken = _patterns(net.pattern)[key]
+            fits = all(texts[other] == text for other in spoken)
+            found.update(dict.fromkeys([pattern] if fits else net.pattern.members[key], text))
     return {**found, EVERYTHING: str(Replicate())} if found else {}
+
+
+@once
+def _patterns(found: Pattern) -> Mapping[OpKey | str, tuple[str, frozenset[OpKey | str]]]:
+    """By variable a pattern for its names, and all variables that have a name of this pattern."""
+    patterns = {key: common_pattern(names) for key, names in found.members.items()}
+    owner = {name: key for key, names in found.members.items() for name in names}
+
+    def spoken(pattern: str) -> frozenset[OpKey | str]:
+        return frozenset(key for name, key in owner.items() if _matcher(pattern).match(name))
+
+    return {key: (pattern, spoken(pattern)) for key, pattern in patterns.items()}
 
 
 def replicated_text(text: str) -> bool:

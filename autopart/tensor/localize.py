@@ -34,12 +34,14 @@ ENDS = "whole"  # the block at a stage's end that makes what is sent whole: "tra
 @dataclass(frozen=True)
 class Local:
     """What the columns run: blocks of the rewritten graph, the plan with a block more where values had to be made whole, and
-    how parameters and buffers are held, by name.
+    how parameters and buffers are held, by name. ``parts``: of what is split the value that it is
+    a part of.
     """
 
     blocks: Blocks
     plan: Plan
     shards: Mapping[str, Shard] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 def localize(blocks: Blocks, plan: Plan, layouts: Mapping[int, Layout]) -> Local:
@@ -149,8 +151,11 @@ class _Walk:
         shapes = tuple(self.graph.values[name].shape for name in uses(op))
         local = local_op(op, way.row, shapes, axis)
         self.places.update((value.name, place) for value, place in zip(op.outputs, way.row.outputs, strict=True))
-        kwargs = (*op.kwargs, *_units(way.row.inputs[0], axis)) if way.kind in JOINT_UNITS else op.kwargs
-        scope.ops.append(replace(with_uses(local, names), kind=way.kind, kwargs=kwargs))
+        local = with_uses(local, names)
+        if way.kind != op.kind:
+            units = _units(way.row.inputs[0], axis) if way.kind in JOINT_UNITS else ()
+            local = replace(local, kind=way.kind, kwargs=(*local.kwargs, *units))
+        scope.ops.append(local)
         if self.loss in {value.name for value in op.outputs}:
             self.loss = self._converted(self.loss, Partial(), op, axis, scope.ops)
 
@@ -219,7 +224,8 @@ class _Walk:
         names = {parameter.value.name: parameter.name for parameter in self.graph.parameters}
         names |= {buffer.value.name: buffer.name for buffer in self.graph.buffers}
         shards = {name: self.leaves[value] for value, name in names.items() if value in self.leaves}
-        return Local(blocks, replace(self.plan, stages=tuple(self.stages)), shards)
+        parts = {name: self.origin.get(name, name) for name, place in self.places.items() if isinstance(place, Shard)}
+        return Local(blocks, replace(self.plan, stages=tuple(self.stages)), shards, parts)
 
     def _parameter(self, parameter: Parameter) -> Parameter:
         return replace(parameter, value=self._held(parameter.value))

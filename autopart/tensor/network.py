@@ -20,13 +20,13 @@ from functools import cached_property
 import numpy as np
 
 from autopart.blocks.blocks import Blocks
-from autopart.ir.analysis import writes
+from autopart.ir.analysis import once, writes
 from autopart.ir.graph import Op, Value
 from autopart.sharding.placement import Partial, Placement, Replicate, Shard
 from autopart.sharding.rules import Place, Unread, uses
 from autopart.tensor.eliminate import Array, Table
 from autopart.tensor.prices import Prices
-from autopart.tensor.ways import Way, ways
+from autopart.tensor.ways import Axis, Way, ways
 
 OpKey = tuple[int, int]  # kind of the block, position in it
 INFINITE = float("inf")
@@ -51,26 +51,19 @@ class Link:
     readers: tuple[tuple[int, int], ...]  # position in the block, tensor use
 
 
-@dataclass
-class Network:
-    """Variables and tables under construction. ``examples`` is a value of every link, ``counts`` how often there is one."""
+@dataclass(frozen=True)
+class Pattern:
+    """What blocks are whatever a layout costs, found once for each model. ``examples`` is a value of every link, ``counts`` how
+    often there is one; ``roots``: leaves that the same ops of equal blocks read, or one op through several blocks, by the first
+    of them.
+    """
 
     blocks: Blocks
-    prices: Prices
-    sizes: list[int] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    variables: dict[OpKey | str, int] = field(default_factory=dict)
+    ops: Mapping[str, Op]
+    keys: Mapping[str, OpKey]  # of every op of a block
+    roots: Mapping[str, str]
     examples: dict[Link, Value] = field(default_factory=dict)
     counts: dict[Link, int] = field(default_factory=dict)
-
-    @cached_property
-    def ops(self) -> dict[str, Op]:
-        return {op.name: op for op in self.blocks.sharded.graph.ops}
-
-    @cached_property
-    def keys(self) -> dict[str, OpKey]:
-        """Of every op of a block."""
-        return {name: (block.kind, i) for block in self.blocks.blocks for i, name in enumerate(block.ops)}
 
     @cached_property
     def first(self) -> dict[OpKey, Op]:
@@ -79,16 +72,6 @@ class Network:
         for name, key in self.keys.items():
             found.setdefault(key, self.ops[name])
         return found
-
-    @cached_property
-    def ways(self) -> dict[OpKey, tuple[Way, ...]]:
-        graph = self.blocks.sharded.graph
-        return {key: ways(op, graph, self.prices.axis) for key, op in self.first.items()}
-
-    @cached_property
-    def roots(self) -> dict[str, str]:
-        """Leaves that the same ops of equal blocks read, or one op through several blocks, by the first of them."""
-        return leaf_classes(self)
 
     @cached_property
     def qualified(self) -> dict[str, str]:
@@ -108,21 +91,68 @@ class Network:
         return found
 
     @cached_property
-    def held(self) -> dict[str, tuple[Placement, ...]]:
-        """How the leaves of a class may be held."""
-        whole = forced(self)
-        return {root: (Replicate(),) if root in whole else self._held(root) for root in dict.fromkeys(self.roots.values())}
+    def forced(self) -> frozenset[str]:
+        """Roots of leaves that are read outside of blocks: these are held whole."""
+        apart = [op for op in self.ops.values() if op.name not in self.keys]
+        read = {name for op in (*apart, *self.blocks.sharded.prologue) for name in op.inputs}
+        return frozenset(self.roots[name] for name in read if name in self.roots)
 
-    def _held(self, root: str) -> tuple[Placement, ...]:
-        needs = [
-            way.row.inputs[use]
-            for link in self.counts
-            if link.source.leaf == root
-            for position, use in link.readers
-            for way in self.ways[link.kind, position]
-        ]
-        shards = [place for place in dict.fromkeys(needs) if isinstance(place, Shard)]
-        return (Replicate(), *shards)
+
+@once
+def pattern(blocks: Blocks) -> Pattern:
+    ops = {op.name: op for op in blocks.sharded.graph.ops}
+    keys = {name: (block.kind, i) for block in blocks.blocks for i, name in enumerate(block.ops)}
+    found = Pattern(blocks, ops, keys, _leaf_classes(blocks, ops, keys))
+    _find_links(found)
+    return found
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What each op and each class of leaves may be on some columns: the values of its variable."""
+
+    ways: Mapping[OpKey, tuple[Way, ...]]
+    held: Mapping[str, tuple[Placement, ...]]
+
+
+def choice(found: Pattern, axis: Axis) -> Choice:
+    graph = found.blocks.sharded.graph
+    every = {key: ways(op, graph, axis) for key, op in found.first.items()}
+    return Choice(every, {root: _held(found, every, root) for root in dict.fromkeys(found.roots.values())})
+
+
+def _held(found: Pattern, every: Mapping[OpKey, tuple[Way, ...]], root: str) -> tuple[Placement, ...]:
+    """How the leaves of a class may be held."""
+    if root in found.forced:
+        return (Replicate(),)
+    needs = [
+        way.row.inputs[use]
+        for link in found.counts
+        if link.source.leaf == root
+        for position, use in link.readers
+        for way in every[link.kind, position]
+    ]
+    return (Replicate(), *(place for place in dict.fromkeys(needs) if isinstance(place, Shard)))
+
+
+@dataclass
+class Network:
+    """Variables and tables under construction."""
+
+    pattern: Pattern
+    prices: Prices
+    choice: Choice
+    sizes: list[int] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    variables: dict[OpKey | str, int] = field(default_factory=dict)
+
+    @property
+    def ways(self) -> Mapping[OpKey, tuple[Way, ...]]:
+        return self.choice.ways
+
+    @property
+    def held(self) -> Mapping[str, tuple[Placement, ...]]:
+        return self.choice.held
 
     def places(self, source: Source) -> tuple[Place, ...]:
         """How a source's value lies, for every value of its variable."""
@@ -134,15 +164,15 @@ class Network:
 
 def network(blocks: Blocks, prices: Prices) -> Network:
     """The whole problem."""
-    net = Network(blocks, prices)
-    find_links(net)
+    found = pattern(blocks)
+    net = Network(found, prices, prices.table.remembered(("choice", prices.axis), lambda: choice(found, prices.axis)))
     for key, options in net.ways.items():
         variable(net, key, len(options))
     for root, places in net.held.items():
         variable(net, root, len(places))
     _op_tables(net)
     _leaf_tables(net)
-    for link in net.counts:
+    for link in found.counts:
         _link_tables(net, link)
     _loss_table(net)
     return net
@@ -163,33 +193,33 @@ def add(net: Network, variables: Sequence[int], cost: Array) -> None:
     net.tables.append(Table(tuple(letters), cost if spelt == unique else np.einsum(f"{spelt}->{unique}", cost)))
 
 
-def find_links(net: Network) -> None:
-    for index, block in enumerate(net.blocks.blocks):
+def _find_links(found: Pattern) -> None:
+    for index, block in enumerate(found.blocks.blocks):
         readers: dict[str, list[tuple[int, int]]] = {}
         for position, name in enumerate(block.ops):
-            for use, value in enumerate(uses(net.ops[name])):
+            for use, value in enumerate(uses(found.ops[name])):
                 readers.setdefault(value, []).append((position, use))
-        for name, found in readers.items():
-            source, maker = source_of(net, name)
-            inside = maker is not None and net.blocks.block_of.get(maker) == index
-            link = Link(source, inside, block.kind, tuple(found))
-            net.counts[link] = net.counts.get(link, 0) + 1
-            net.examples.setdefault(link, net.blocks.sharded.graph.values.get(name, Value(name, (), "int64")))
+        for name, read in readers.items():
+            source, maker = _source_of(found, name)
+            inside = maker is not None and found.blocks.block_of.get(maker) == index
+            link = Link(source, inside, block.kind, tuple(read))
+            found.counts[link] = found.counts.get(link, 0) + 1
+            found.examples.setdefault(link, found.blocks.sharded.graph.values.get(name, Value(name, (), "int64")))
 
 
-def source_of(net: Network, name: str) -> tuple[Source, str | None]:
+def _source_of(found: Pattern, name: str) -> tuple[Source, str | None]:
     """The source of a value, and the op that makes it in a block."""
-    if name in net.roots:
-        return Source(leaf=net.roots[name]), None
-    maker = net.blocks.sharded.graph.producer.get(name)
-    if maker is None or maker.name not in net.keys:
+    if name in found.roots:
+        return Source(leaf=found.roots[name]), None
+    maker = found.blocks.sharded.graph.producer.get(name)
+    if maker is None or maker.name not in found.keys:
         return Source(), None
-    return Source(net.keys[maker.name], [value.name for value in maker.outputs].index(name)), maker.name
+    return Source(found.keys[maker.name], [value.name for value in maker.outputs].index(name)), maker.name
 
 
-def leaf_classes(net: Network) -> dict[str, str]:
+def _leaf_classes(blocks: Blocks, ops: Mapping[str, Op], keys: Mapping[str, OpKey]) -> dict[str, str]:
     """Root by leaf, over everything that blocks read of parameters and buffers."""
-    graph = net.blocks.sharded.graph
+    graph = blocks.sharded.graph
     root: dict[str, str] = {}
     at: dict[tuple[OpKey, int], str] = {}
 
@@ -198,8 +228,8 @@ def leaf_classes(net: Network) -> dict[str, str]:
             name = root[name]
         return name
 
-    for name, key in net.keys.items():
-        for use, value in enumerate(uses(net.ops[name])):
+    for name, key in keys.items():
+        for use, value in enumerate(uses(ops[name])):
             if value in graph.parameter_of or value in graph.buffer_of:
                 root.setdefault(value, value)
                 other = at.setdefault((key, use), value)
@@ -207,26 +237,19 @@ def leaf_classes(net: Network) -> dict[str, str]:
     return {name: find(name) for name in root}
 
 
-def forced(net: Network) -> frozenset[str]:
-    """Roots of leaves that are read outside of blocks: these are held whole."""
-    apart = [op for op in net.blocks.sharded.graph.ops if op.name not in net.keys]
-    read = {name for op in (*apart, *net.blocks.sharded.prologue) for name in op.inputs}
-    return frozenset(net.roots[name] for name in read if name in net.roots)
-
-
 def _op_tables(net: Network) -> None:
     times: dict[int, int] = {}
-    for block in net.blocks.blocks:
+    for block in net.pattern.blocks.blocks:
         times[block.kind] = times.get(block.kind, 0) + 1
     for key, options in net.ways.items():
-        costs = [times[key[0]] * net.prices.op_s(net.first[key], way) for way in options]
+        costs = [times[key[0]] * net.prices.op_s(net.pattern.first[key], way) for way in options]
         add(net, (net.variables[key],), np.array(costs))
 
 
 def _leaf_tables(net: Network) -> None:
-    parameters = net.blocks.sharded.graph.parameter_of
+    parameters = net.pattern.blocks.sharded.graph.parameter_of
     for root, places in net.held.items():
-        members = [parameters[name] for name, other in net.roots.items() if other == root and name in parameters]
+        members = [parameters[name] for name, other in net.pattern.roots.items() if other == root and name in parameters]
         costs = [sum(net.prices.parameter_s(parameter, place) for parameter in members) for place in places]
         add(net, (net.variables[root],), np.array(costs))
 
@@ -261,7 +284,7 @@ def _seconds(net: Network, link: Link, have: Place, need: Place) -> float:
         return 0.0
     if not isinstance(have, Placement) or _written(net, link):
         return INFINITE
-    return net.counts[link] * net.prices.conversion_s(net.examples[link], have, need)
+    return net.pattern.counts[link] * net.prices.conversion_s(net.pattern.examples[link], have, need)
 
 
 def _taken(net: Network, link: Link, have: Place, made: Place | None, need: Place) -> float:
@@ -269,18 +292,18 @@ def _taken(net: Network, link: Link, have: Place, made: Place | None, need: Plac
     if isinstance(need, Unread) or need in (have, made):
         return 0.0
     if Replicate() in (have, made) and not _written(net, link):
-        return net.counts[link] * net.prices.conversion_s(net.examples[link], Replicate(), need)
+        return net.pattern.counts[link] * net.prices.conversion_s(net.pattern.examples[link], Replicate(), need)
     return INFINITE
 
 
 def _written(net: Network, link: Link) -> bool:
-    return any(net.examples[link].name in writes(net.first[link.kind, position]) for position, _ in link.readers)
+    return any(net.pattern.examples[link].name in writes(net.pattern.first[link.kind, position]) for position, _ in link.readers)
 
 
 def _loss_table(net: Network) -> None:
     """The loss is a partial sum over columns, as it is over replicas."""
-    graph = net.blocks.sharded.graph
-    source, _ = source_of(net, graph.loss)
+    graph = net.pattern.blocks.sharded.graph
+    source, _ = _source_of(net.pattern, graph.loss)
     assert source.op is not None, "the loss is not made in a block"
     cost = [net.prices.conversion_s(graph.values[graph.loss], have, Partial()) for have in net.places(source)]  # type: ignore[arg-type]
     add(net, (net.variables[source.op],), np.array(cost))
@@ -288,6 +311,6 @@ def _loss_table(net: Network) -> None:
 
 def chosen(net: Network, values: Sequence[int]) -> tuple[Mapping[str, Way], Mapping[str, Placement]]:
     """Way by op and placement by leaf, over the whole model."""
-    ops = {name: net.ways[key][values[net.variables[key]]] for name, key in net.keys.items()}
-    leaves = {name: net.held[root][values[net.variables[root]]] for name, root in net.roots.items()}
+    ops = {name: net.ways[key][values[net.variables[key]]] for name, key in net.pattern.keys.items()}
+    leaves = {name: net.held[root][values[net.variables[root]]] for name, root in net.pattern.roots.items()}
     return ops, leaves

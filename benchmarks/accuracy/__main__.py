@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from autopart.pipeline import Front
-from benchmarks.accuracy.calibration import INGREDIENTS, Speed, calibrated, speed_of
+from benchmarks.accuracy.calibration import INGREDIENTS, calibrated
 from benchmarks.accuracy.cases import CASES, HOSTS, MODELS, Case
 from benchmarks.accuracy.picture import draw
 from benchmarks.accuracy.plans import front_of, plan_of, simulated, write
@@ -26,7 +26,8 @@ from benchmarks.accuracy.scores import Pair, kendall, mean_error, worst
 from benchmarks.testbed.launch import missing, opened
 from benchmarks.testbed.spec import Testbed, cluster_text, load_testbed
 
-WORKER, PROFILE = Path(__file__).parent / "worker.py", Path(__file__).parent / "profile_links.py"
+HERE = Path(__file__).parent
+WORKER, PROFILE, PROFILE_MODELS = HERE / "worker.py", HERE / "profile_links.py", HERE / "profile_models.py"
 RAW, PICTURE = Path("docs/design/accuracy.json"), Path("docs/images/accuracy.svg")
 LIMIT_S = 600.0
 PLANS_A_LAUNCH = 5  # saved together
@@ -56,31 +57,23 @@ class Study:
         return path
 
     @cached_property
-    def compute(self) -> Sequence[Mapping[str, float]]:
-        """Seconds by rank of "model rows"."""
-        path = self.work / "compute.json"
-        if not path.exists():
-            words = [
-                word for model in self.models.values() for rows in model.calibration for word in (str(model.path), str(rows))
-            ]
-            self._launch([str(WORKER), "compute", str(path), *words])
-        found: list[dict[str, float]] = json.loads(path.read_text())
-        return found
-
-    def speeds(self, model: str, *, launch: bool = True) -> Mapping[str, Speed]:
-        """By device type, the mean of its ranks."""
-        found = {}
-        for index, host in enumerate(self.testbed.hosts):
-            own = [self.compute[rank] for rank, (where, _) in enumerate(self.testbed.ranks) if where == index]
-            rows = MODELS[model].calibration
-            measured = {n: statistics.fmean(each[f"{model} {n}"] for each in own) for n in rows}
-            found[f"{host.name}-cpu"] = speed_of(MODELS[model], self.fronts[model], measured, launch=launch)
-        return found
+    def costs(self) -> Path:
+        """The folder of costs files, "model-rank.json"."""
+        folder = self.work / "costs"
+        if not folder.exists():
+            made = self.work / "costs-being-made"
+            made.mkdir(exist_ok=True)
+            words = [w for model in self.models.values() for w in (str(model.path), ",".join(map(str, model.calibration)))]
+            self._launch([str(PROFILE_MODELS), str(made), str(self.nominal), *words])
+            made.rename(folder)
+        return folder
 
     def cluster(self, model: str, without: Sequence[str] = ()) -> Path:
-        """The calibrated cluster file of a model."""
+        """The calibrated cluster file of a model; a type's costs are those of its first rank."""
+        firsts = {index: rank for rank, (index, local) in enumerate(self.testbed.ranks) if not local}
+        costs = {f"{self.testbed.hosts[index].name}-cpu": self.costs / f"{model}-{rank}.json" for index, rank in firsts.items()}
         path = self.work / f"{'-'.join([model, *without])}.yaml"
-        path.write_text(calibrated(self.nominal, self.links, self.speeds(model, launch="launch" not in without), without))
+        path.write_text(calibrated(self.nominal, self.links, costs, without))
         return path
 
     def measured(self) -> Mapping[str, Sequence[float]]:
@@ -95,7 +88,7 @@ class Study:
                 front = self.fronts[case.model]
                 write(plan_of(case, MODELS[case.model], front, clusters[case.model]), front, folder)
             out = self.work / "steps.json"
-            self._launch([str(WORKER), "steps", str(out), str(self.rounds), str(self.steps), *map(str, folders.values())])
+            self._launch([str(WORKER), str(out), str(self.rounds), str(self.steps), *map(str, folders.values())])
             times = json.loads(out.read_text())
             for case, folder in folders.items():
                 self._times(case).write_text(json.dumps(times[str(folder)]))
@@ -182,7 +175,6 @@ def record(
     return {
         "hosts": HOSTS.read_text(),
         "links": study.links.read_text(),
-        "compute": study.compute,
         "plans": [
             {"plan": pair.key, "measured_s": measured[pair.key], "simulated_s": pair.predicted_s, "error": pair.error}
             for pair in pairs

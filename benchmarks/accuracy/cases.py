@@ -1,7 +1,6 @@
 """What is measured: models, and for each of them plans of every kind on the hosts of hosts.yaml.
 
-Ranks: 0 is fast, 1 of middle speed, 2 and 3 slow and on one host. What the prices are calibrated with is other batches, of the
-whole model on one rank.
+Ranks: 0 is fast, 1 of middle speed, 2 and 3 slow and on one host. Prices are calibrated with numbers of samples that no plan has.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ HOSTS = HERE / "hosts.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model file; the samples of a step, and those of the two batches that calibrate it."""
+    """A model file; the samples of a step, and those of the microbatches that calibrate it."""
 
     name: str
     batch_size: int
-    calibration: tuple[int, int]
+    calibration: tuple[int, ...]
 
     @property
     def path(self) -> Path:
@@ -68,10 +67,10 @@ def pipe(model: str, name: str, rows: int, ends: Sequence[tuple[float, int]], mi
 MODELS = {
     model.name: model
     for model in (
-        Model("gpt", 16, (3, 10)),
-        Model("bert", 16, (3, 10)),
-        Model("resnet", 48, (5, 20)),
-        Model("dlrm", 1024, (200, 700)),
+        Model("gpt", 16, (3, 8, 12)),
+        Model("bert", 16, (3, 8, 12)),
+        Model("resnet", 48, (5, 10, 22)),
+        Model("dlrm", 1024, (100, 350, 700)),
     )
 }
 

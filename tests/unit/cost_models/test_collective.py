@@ -124,10 +124,23 @@ def test_gloo_has_no_hierarchy() -> None:
 def test_all_at_once_fills_the_uplink_with_every_rank_of_a_node() -> None:
     """400 bytes over two nodes of two: each of a node's two ranks sends 100 bytes to two ranks elsewhere, at 10 a second."""
     assert all_to_all_s(400, gloo(2, 2)) == pytest.approx(2e-2 + 40)
+    assert all_to_all_s(400, Topology((2, 2), INSIDE, ACROSS)) == pytest.approx(1e-2 + 40)
+
+
+def test_two_ranks_of_gloo_send_one_after_the_other() -> None:
+    """200 bytes each way at 10 bytes a second."""
+    assert all_to_all_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 2 * 20)
+
+
+def test_two_ranks_of_gloo_gather_the_first_halves_one_after_the_other() -> None:
+    """200 bytes each way at 10 bytes a second, and half of that once more."""
+    assert ring_all_gather_s(400, gloo(1, 1)) == pytest.approx(20 + 10)
+    assert ring_all_gather_s(600, gloo(1, 1, 1)) == pytest.approx(2 * 20)
 
 
 def test_two_ranks_sum_by_sending_each_other_theirs() -> None:
-    assert axis_sum_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 40)
+    """400 bytes each way at 10 bytes a second, one after the other."""
+    assert axis_sum_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 2 * 40)
     assert axis_sum_s(400, Topology((1, 1), across=ACROSS)) == all_reduce_s(400, Topology((1, 1), across=ACROSS))
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from autopart.planner import score as scoring
 from autopart.plans import Schedule
+from autopart.program.lower import with_actions
 from autopart.program.program import Kind
 from autopart.report.trace import format_trace
 from tests.shown import Shown, large, shown, small
@@ -55,7 +56,7 @@ def test_slices_follow_each_other_as_the_program_says(make: Make) -> None:
         for before, after in pairwise(slices):
             assert ns(before) + ns(before, "dur") <= ns(after), "they do not overlap, which is the strictest nesting"
         assert all(event["dur"] >= 0 for event in slices)
-        computed = [a for a in made.scored.program.actions[rank] if a.kind not in (Kind.SEND, Kind.RECEIVE)]
+        computed = [a for a in with_actions(made.scored.program).actions[rank] if a.kind not in (Kind.SEND, Kind.RECEIVE)]
         words = {Kind.FORWARD: "forward", Kind.BACKWARD: "backward", Kind.REDUCE: "sum gradients", Kind.UPDATE: "update"}
         assert [(e["cat"], e["args"].get("microbatch", -1)) for e in slices] == [(words[a.kind], a.microbatch) for a in computed]
 

@@ -1,0 +1,81 @@
+"""The formula's bytes of stages of several columns are those of the plan that is simulated, also where blocks hand on parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from autopart.cluster.cluster import Cluster
+from autopart.cluster.load import parse_cluster
+from autopart.pipeline import model_ref
+from autopart.planner.decode import build_plan
+from autopart.planner.meshes import Index, Mesh, make_index, own_layouts
+from autopart.planner.price import price_option
+from autopart.planner.score import parts_of, score
+from autopart.plans import Plan, Schedule, Settings, Stage
+from autopart.sharding.placement import Partial
+from tests.fronts import front
+
+CLUSTER = """
+nodes:
+  - {name: a, count: 3, devices: {type: A100-40GB, count: 4}, interconnect: {bandwidth: 300 TB/s, latency: 0 us},
+     network: {bandwidth: 200 Tb/s, latency: 0 us}}
+"""
+MICROBATCHES = 6
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("model", ["llama", "gpt2", "mlp"])
+def test_a_stage_of_columns_holds_what_the_formula_says(model: str, recompute: bool) -> None:
+    index = _index(model)
+    meshes = [mesh for tensor in (2, 4) for mesh in index.meshes(0, tensor)]
+    assert meshes
+    for mesh in meshes:
+        plan = _plan(index, mesh, recompute)
+        scored = score(plan, index)
+        for position, stage in zip(range(len(plan.stages), 0, -1), plan.stages, strict=True):
+            start = index.blocks.index[stage.blocks[0]]
+            stop = start + len(stage.blocks)
+            option = price_option(mesh, index.cluster, parts_of(stage, index), stage.recompute)
+            inflight = option.inflight_bytes[:, start:stop].sum(axis=1) + option.output_bytes[:, stop]
+            transient = option.transient_bytes[:, start:stop].max(axis=1)
+            needed = (option.static_bytes[:, start:stop].sum(axis=1) + position * inflight + transient).max()
+            unknown = mesh.table.shared_bytes(2) + sum(index.table.value_bytes({name}, 2) for name in _terms(mesh, start))
+            for rank in stage.ranks:
+                kept = scored.costs.of[stage.index, rank].inflight_bytes
+                assert inflight.max() - unknown - 1 <= kept <= inflight.max()
+                assert scored.timeline.peak_bytes[rank] <= needed
+
+
+def test_some_blocks_hand_on_parts() -> None:
+    """Or the test above would show nothing."""
+    index = _index("llama")
+    parts = [mesh.edges(1).part.any() for tensor in (2, 4) for mesh in index.meshes(0, tensor)]
+    assert any(parts)
+
+
+def _terms(mesh: Mesh, boundary: int) -> list[str]:
+    """Values that blocks hand on as terms of a sum: the formula does not know whether the next one keeps the sum too."""
+    crossing = mesh.whole.crossing[boundary - 1] if boundary else ()
+    return [name for name in crossing if mesh.split_values.get(name) == Partial()]
+
+
+def _index(model: str) -> Index:
+    traced = front(model, precision="float32")
+    cluster: Cluster = parse_cluster(CLUSTER, "cluster.yaml")
+    return make_index(traced.blocks, cluster, 2 * MICROBATCHES, Settings(), model_ref(traced))
+
+
+def _plan(index: Index, mesh: Mesh, recompute: bool) -> Plan:
+    """Three stages of a node each, one replica of the mesh on each."""
+    names = [block.name for block in index.blocks.blocks]
+    cuts = [round(i * len(names) / 3) for i in range(4)]
+    stages = []
+    for number, (start, stop) in enumerate(pairwise(cuts)):
+        layouts = own_layouts(mesh.layouts, index.blocks, start, stop)
+        ranks = tuple(range(4 * number, 4 * number + mesh.tensor))
+        stages.append(Stage(number, tuple(names[start:stop]), ranks, (2,), tensor=mesh.tensor, layouts=layouts))
+    kept = tuple(replace(stage, recompute=recompute) for stage in stages)
+    return build_plan(index, Schedule("1f1b", MICROBATCHES), kept)
