@@ -70,7 +70,9 @@ def _profile_model(arguments: argparse.Namespace) -> None:
 
 def _group(groups: Sequence[Group], arguments: argparse.Namespace) -> Group:
     """The first of the type that this machine is."""
-    types = {group.device.name: group for group in reversed(groups)}
+    types: dict[str, Group] = {}
+    for group in groups:
+        types.setdefault(group.device.name, group)
     if arguments.type is None and len(types) == 1:
         return next(iter(types.values()))
     if arguments.type not in types:

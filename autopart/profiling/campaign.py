@@ -116,7 +116,7 @@ def _tasks(blocks: Blocks, wanted: Wanted) -> tuple[Task, ...]:
 
 def _runs_alone(op: Op) -> bool:
     """Whether it does the same in a process alone as among others: what sends messages does not."""
-    return bool(op.outputs) and (op.kind == comm.BATCH_NORM or not op.kind.startswith(("comm.", "tensor.", "columns.")))
+    return op.kind == comm.BATCH_NORM or not op.kind.startswith(("comm.", "tensor.", "columns."))
 
 
 @dataclass

@@ -30,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_commands_are_these() -> None:
     """A new command or option is added on purpose: completion and help follow by themselves, docs/guide.md does not."""
-    assert NAMES == ["plan", "price", "replan", "show", "devices", "explain", "diff", "compile", "run", "completion"]
+    assert NAMES == ["plan", "price", "replan", "show", "devices", "explain", "diff", "profile", "compile", "run", "completion"]
     guide = Path(__file__).parents[2].joinpath("docs/guide.md").read_text()
     assert [name for name in NAMES if f"autopart {name}" not in guide] == []
 

@@ -194,6 +194,18 @@ def test_a_plan_follows_what_the_files_say(here: Path, capsys: pytest.CaptureFix
     assert found["estimate"]["step_time_s"] == pytest.approx(len(stage["blocks"]) * 3 * 0.3, rel=1e-3)
 
 
+def test_ops_of_columns(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half a linear layer, as two devices split it, is measured beside the whole one."""
+    Path("node.yaml").write_text(ONE.replace("count: 1}", "count: 2}\n    interconnect: {bandwidth: 50 GB/s, latency: 1 us}"))
+    given = ("--devices", "node.yaml", "--rows", "4", "--repeats", "1", "--no-sustained")
+    run(capsys, "profile", "model.py", *given)
+    whole = costs()
+    assert run(capsys, "profile", "model.py", *given, "--tensor", "2").status == 0
+    halves = samples(costs(), "ops").keys() - samples(whole, "ops").keys()
+    assert any(key.startswith("aten.linear") and "float32[32,64]" in key for key in halves)
+    assert costs()["blocks"] == whole["blocks"], "a column has no whole blocks of its own"
+
+
 def test_explain_says_where_prices_come_from(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     profile(capsys)
     doctor(blocks_take(1.0))
