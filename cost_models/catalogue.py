@@ -30,6 +30,10 @@ Measured on one Xeon core between hosts of the project's testbed (packets of 7 k
 accelerator computes on meanwhile."""
 
 
+BRANDS = frozenset(("nvidia", "tesla", "geforce", "amd", "instinct"))
+"""Words before a model's name that drivers put or leave out by release."""
+
+
 @dataclass(frozen=True)
 class TypeEntry:
     """What a file says of a device type, in bytes, bytes/s, FLOP/s, seconds and watts. None: not said."""
@@ -50,15 +54,32 @@ class TypeEntry:
 @cache
 def catalogue() -> Mapping[str, DeviceType]:
     """Every device type that autopart knows, by name, vendor by vendor."""
-    found: dict[str, DeviceType] = {}
+    return MappingProxyType({name: define(name, entry_of(raw)) for name, raw in _files().items()})
+
+
+@cache
+def _files() -> Mapping[str, Mapping[str, object]]:
+    """The entries as they are written."""
+    found: dict[str, Mapping[str, object]] = {}
     for name in ("nvidia", "amd", "cpu"):
         text = resources.files("cost_models").joinpath("devices", f"{name}.yaml").read_text(encoding="utf-8")
-        for type_name, raw in yaml.safe_load(text).items():
-            found[type_name] = define(type_name, _entry(raw))
-    return MappingProxyType(found)
+        found |= yaml.safe_load(text)
+    return found
 
 
-def _entry(raw: Mapping[str, object]) -> TypeEntry:
+def reported_as(name: str) -> str | None:
+    """The type that a driver calls by this name, whatever vendor and brand it puts before it; None where no entry says so."""
+    known = {_plain(model_name(str(raw["reported"]))): type_name for type_name, raw in _files().items() if "reported" in raw}
+    return known.get(_plain(model_name(name)))
+
+
+def model_name(name: str) -> str:
+    """What a driver calls a device, without vendor and brand: "A100-SXM4-80GB" of "NVIDIA A100-SXM4-80GB"."""
+    return " ".join(word for word in name.split() if word.lower() not in BRANDS) or name
+
+
+def entry_of(raw: Mapping[str, object]) -> TypeEntry:
+    """Of the catalogue: memory, bandwidth, speeds and a source are needed."""
     flops = raw["flops"]
     kind: Kind = "cpu" if raw.get("kind") == "cpu" else "accelerator"
     assert isinstance(flops, dict), f"{raw} has no speeds"

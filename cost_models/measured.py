@@ -73,12 +73,23 @@ class Origin:
     compiled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """By how much more everything takes than samples, fit or datasheet say: what runs of plans told."""
+
+    forward: float = 1.0
+    backward: float = 1.0
+    update: float = 1.0
+
+    def times(self, forward: float, backward: float, update: float) -> Stretch:
+        return Stretch(self.forward * forward, self.backward * backward, self.update * update)
+
+
 @dataclass(frozen=True)
 class Measurements:
     """All of a costs file. ``device`` is the type as its datasheet had it then, without measurements.
 
-    ``updates``: by optimizer, (elements, seconds) ascending. ``slowdown`` stretches every time, for questions about faster
-    devices.
+    ``updates``: by optimizer, (elements, seconds) ascending. All prices are multiplied by ``stretch``.
     """
 
     digest: str
@@ -87,11 +98,11 @@ class Measurements:
     ops: Mapping[str, OpCurve] = field(default_factory=dict, compare=False, repr=False)
     blocks: Mapping[str, BlockCurve] = field(default_factory=dict, compare=False, repr=False)
     updates: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict, compare=False, repr=False)
-    slowdown: float = 1.0
+    stretch: Stretch = Stretch()
 
     def faster(self, factor: float) -> Measurements:
-        """As if everything took that much less."""
-        return replace(self, slowdown=self.slowdown / factor)
+        """As if everything took that much less: for questions about faster devices."""
+        return replace(self, stretch=self.stretch.times(1 / factor, 1 / factor, 1 / factor))
 
 
 @dataclass(frozen=True, slots=True)

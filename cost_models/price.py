@@ -14,7 +14,7 @@ import numpy as np
 from cost_models.compute import Demand, op_s
 from cost_models.fitted import fit
 from cost_models.hardware import DeviceType
-from cost_models.measured import Measurements, Model, Sample, read
+from cost_models.measured import Measurements, Model, Sample, Stretch, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def op_price(device: DeviceType, asked: Demand, key: str = "", rows: int = 0) ->
     if known is None or curve is None:
         return modelled(device, asked)
     found = read(curve.samples, rows)
-    price = Price(found.forward_s * known.slowdown, found.backward_s * known.slowdown, found.model)
+    price = _stretched(Price(found.forward_s, found.backward_s, found.model), known)
     if found.model != "extrapolated":
         return price
     here, there = modelled(device, asked), modelled(device, curve.demand(found.nearest))
@@ -63,10 +63,15 @@ def op_price(device: DeviceType, asked: Demand, key: str = "", rows: int = 0) ->
 def modelled(device: DeviceType, asked: Demand) -> Price:
     """By the fit where something was measured, else by the roofline."""
     known = device.measured
-    found = fit(known).seconds(asked, device) if known else None
-    if known and found:
-        return Price(found[0] * known.slowdown, found[1] * known.slowdown, "fitted")
-    return analytic(device, asked)
+    if known is None:
+        return analytic(device, asked)
+    found = fit(known).seconds(asked, device)
+    return _stretched(Price(*found, "fitted") if found else analytic(device, asked), known)
+
+
+def _stretched(price: Price, known: Measurements) -> Price:
+    by = known.stretch
+    return replace(price, forward_s=price.forward_s * by.forward, backward_s=price.backward_s * by.backward)
 
 
 def analytic(device: DeviceType, asked: Demand) -> Price:
@@ -89,8 +94,8 @@ def block_samples(device: DeviceType, key: str) -> tuple[Sample, ...]:
     curve = known.blocks.get(key) if known else None
     if known is None or curve is None:
         return ()
-    stretch = known.slowdown
-    return tuple(replace(s, forward_s=s.forward_s * stretch, backward_s=s.backward_s * stretch) for s in curve.samples)
+    by = known.stretch
+    return tuple(replace(s, forward_s=s.forward_s * by.forward, backward_s=s.backward_s * by.backward) for s in curve.samples)
 
 
 def stream_s(device: DeviceType, nbytes: float) -> float:
@@ -105,10 +110,11 @@ def update_s(device: DeviceType, optimizer: str, elements: float, nbytes: float)
     if not elements:
         return 0.0
     if not known or not samples:
-        return stream_s(device, nbytes)
+        by = device.measured.stretch if device.measured else Stretch()
+        return stream_s(device, nbytes) * by.update / by.forward
     counts, seconds = (0, *(count for count, _ in samples)), (0.0, *(each for _, each in samples))
     beyond = max(1.0, elements / counts[-1])
-    return float(np.interp(elements, counts, seconds)) * beyond * known.slowdown
+    return float(np.interp(elements, counts, seconds)) * beyond * known.stretch.update
 
 
 def _quotient(here: float, there: float) -> float:

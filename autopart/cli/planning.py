@@ -15,10 +15,13 @@ from autopart.plans import OBJECTIVES, Settings
 
 
 def plan_command(arguments: argparse.Namespace) -> None:
-    if arguments.model.endswith(".json"):
-        profiled.plan_profile(arguments)
-    else:
+    if not arguments.model.endswith(".json"):
         plan_model(arguments)
+    elif profiled.is_layers(arguments.model):
+        profiled.check_layer_options(arguments)
+        plan_model(arguments)
+    else:
+        profiled.plan_profile(arguments)
 
 
 def plan_model(arguments: argparse.Namespace) -> None:
@@ -106,7 +109,8 @@ def add_parsers(commands: Subparsers) -> None:
         "autopart plan model.py:large --devices cluster.yaml --batch-size 512 --precision bfloat16\n"
         "autopart plan model.py --devices cluster.yaml --batch-size 64 --stages 2 --tensor 1\n"
         "autopart plan model.py --devices rented.yaml --batch-size 64 --objective cost --step-limit 200ms --front\n"
-        "autopart plan graph.json --devices cluster.yaml --objective throughput",
+        "autopart plan graph.json --devices cluster.yaml --objective throughput\n"
+        "autopart plan layers.json --devices cluster.yaml --batch-size 64",
     )
     _plan_arguments(plan)
     add_limits(plan)
@@ -131,10 +135,12 @@ def _plan_arguments(plan: Parser) -> None:
     plan.add_argument(
         "model",
         metavar="MODEL.py[:FACTORY]",
-        help="defines model() and example_inputs(batch_size); or graph.json, a profiled graph",
+        help="defines model() and example_inputs(batch_size); or graph.json, a profiled graph or layer profile",
     )
     plan.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the machines and the links between them")
-    plan.add_argument("--batch-size", type=positive, metavar="N", help="samples of a step, over all devices; models need it")
+    plan.add_argument(
+        "--batch-size", type=positive, metavar="N", help="samples of a step, over all devices; models and layers need it"
+    )
     plan.add_argument("-o", "--output", default="plan.json", metavar="FILE", help="where the plan goes (plan.json)")
     plan.add_argument(
         "--objective",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from autopart import jsonfile
 from autopart.errors import CostsError
 from autopart.jsonfile import FileKind
 from cost_models.hardware import DeviceType
-from cost_models.measured import BlockCurve, Measurements, OpCurve, Origin, Sample
+from cost_models.measured import BlockCurve, Measurements, OpCurve, Origin, Sample, Stretch
 
 FORMAT = 1
 KIND = FileKind(
@@ -53,6 +53,7 @@ def parse_costs(text: str, path: str) -> Measurements:
         ops={each["key"]: _op(each) for each in raw["ops"]},
         blocks={each["key"]: _block(each) for each in raw["blocks"]},
         updates={name: tuple((count, seconds) for count, seconds in each) for name, each in raw["updates"].items()},
+        stretch=Stretch(**raw.get("refit", {})),
     )
     return replace(measured, digest=digest(measured))
 
@@ -103,6 +104,7 @@ def _json(measured: Measurements) -> Json:
             for block in _by_key(measured.blocks)
         ],
         "updates": {name: [list(pair) for pair in pairs] for name, pairs in sorted(measured.updates.items())},
+        **({"refit": asdict(measured.stretch)} if measured.stretch != Stretch() else {}),
     }
 
 

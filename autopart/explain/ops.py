@@ -32,8 +32,8 @@ class Way:
 @dataclass(frozen=True, slots=True)
 class OpFacts:
     """``kind`` is an op's, "parameter" or "buffer". Seconds of one microbatch on one device of each type of its stage,
-    undivided; ``priced`` says where they come from. ``ways``: what was chosen, then the runners-up; empty where its replica is
-    one device.
+    undivided, or of a layer profile as measured on its columns; ``priced`` says where they come from. ``flops`` is 0 where nobody
+    knows. ``ways``: what was chosen, then the runners-up; empty where its replica is one device.
     """
 
     name: str
@@ -51,7 +51,9 @@ def op_facts(question: Question, name: str) -> tuple[OpFacts, ...]:
     """Of an op, of the ops of a module or block, or of a parameter; InputError with the nearest names where there is none."""
     blocks = question.index.blocks
     parameters = {each.name for each in blocks.sharded.graph.parameters}
-    columns = {stage.index: _columns(question, stage) for stage in question.plan.stages if stage.tensor > 1}
+    columns = {
+        stage.index: _columns(question, stage) for stage in question.plan.stages if stage.tensor > 1 and question.index.lays_out
+    }
     if name in parameters:
         holders = [stage.index for stage in question.plan.stages if name in _members(question, stage)]
         every = [(stage, tuple(_ways(columns.get(stage), name, SHOWN))) for stage in holders]
@@ -78,14 +80,14 @@ def _unknown(question: Question, name: str, parameters: set[str]) -> InputError:
 
 
 def _op(question: Question, op: Op, columns: Mapping[int, _Columns], runners_up: int) -> OpFacts:
-    blocks, table = question.index.blocks, question.index.table
+    blocks = question.index.blocks
     block = blocks.blocks[blocks.block_of[op.name]].name
     stage = next(stage for stage in question.plan.stages if block in stage.blocks)
-    rows, prices, flops = max(stage.shares), {}, 0
+    table, rows, prices, flops = question.index.undivided(stage.tensor), max(stage.shares), {}, 0
     for device in dict.fromkeys(map(question.index.cluster.device, stage.ranks)):
-        work = table.work(op, device.kind, rows)
         prices[device.name] = table.price(op, device, rows)
-        flops = work.forward_flops + work.backward_flops
+        asked = table.demand(op, device.kind, rows)
+        flops = int(asked.forward_flops + asked.backward_flops) if asked else 0
     return OpFacts(
         name=op.name,
         kind=op.kind,

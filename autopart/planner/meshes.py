@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -97,6 +97,7 @@ class Index:
     settings: Settings
     layouts: Mapping[str, str] = field(default_factory=dict)
     traced: Index | None = None
+    lays_out: ClassVar[bool] = True  # whether columns share out the insides of ops as layouts say
 
     @property
     def blocks(self) -> Blocks:
@@ -199,6 +200,14 @@ class Index:
         columns = {weight: of_column(weights.index(weight)) for weight in sorted(set(weights))}
         largest = columns[max(weights)]
         return replace(largest, columns=columns) if len(columns) > 1 else largest
+
+    def undivided(self, tensor: int) -> BlockTable:  # noqa: ARG002
+        """Prices of ops as they are before they are split over so many columns."""
+        return self.table
+
+    def notes(self, plan: Plan) -> tuple[str, ...]:  # noqa: ARG002
+        """What whoever reads the plan's estimate should know of these prices."""
+        return ()
 
     def follows(self, plan: Plan) -> bool:
         """Whether a plan has the blocks in this order."""

@@ -105,7 +105,7 @@ def _rank_costs(
         stage=stage.index,
         forward_s=forward_s + table.shared_s(device, rows, start, stop) + own.forward_s,
         backward_s=backward_s + (forward_s if stage.recompute else 0.0) + own.backward_s,
-        update_s=table.update_s(device, own.updated) + own.spread_s,
+        update_s=table.update_s(device, own.updated, start, stop) + own.spread_s,
         static_bytes=int(table.static_bytes(start, stop) - own.saved_bytes),
         inflight_bytes=int(inflight),
         transient_bytes=int((kept.transient[start:stop] + own.running_bytes).max()),

@@ -25,6 +25,7 @@ from autopart.pricing.ops import activation_factor, casts, demand
 from autopart.sharding import comm
 from autopart.tensor import reshard
 from cost_models.collective import Topology, all_gather_s, axis_sum_s, reduce_scatter_s
+from cost_models.compute import Demand
 from cost_models.hardware import DeviceType, Kind
 from cost_models.measured import read
 from cost_models.memory import PRECISIONS, frozen_bytes, state_bytes, update_traffic_bytes, update_transient_bytes
@@ -173,9 +174,14 @@ class BlockTable:
         """Bytes that the optimizer needs on top while it updates so many elements."""
         return np.asarray(trained) * update_transient_bytes(self.optimizer, self.precision, device.kind)
 
-    def update_s(self, device: DeviceType, trained: float) -> float:
-        """Seconds to update so many elements: measured, or the time to read and write them and their state."""
+    def update_s(self, device: DeviceType, trained: float, start: int = 0, stop: int | None = None) -> float:  # noqa: ARG002
+        """Seconds to update so many elements of blocks [start, stop): measured, or to read and write them and their state."""
         return update_s(device, self.optimizer, trained, trained * update_traffic_bytes(self.optimizer, self.precision))
+
+    def update_parts(self, device: DeviceType, trained: Array) -> Array:  # noqa: ARG002
+        """[n] each block's part of an update of so many of their elements."""
+        found: Array = trained / max(float(trained.sum()), 1.0)
+        return found
 
     @cached_property
     def ties(self) -> tuple[tuple[int, int, float], ...]:
@@ -259,6 +265,10 @@ class BlockTable:
             return sum(price.forward_s for price in prices), sum(price.backward_s for price in prices)
 
         return self.remembered(("alone", first, device, rows), summed)
+
+    def demand(self, op: Op, kind: Kind, rows: int) -> Demand | None:
+        """What the op asks of a device; None where its seconds are not made of that."""
+        return demand(op, self.work(op, kind, rows), self.precision)
 
     def _spread(self, evaluate: Callable[[int], float | tuple[float, ...]]) -> Array:
         """Evaluates the first block of each kind; [..., n]."""

@@ -35,7 +35,7 @@ def test_the_commands_are_these() -> None:
     assert [name for name in NAMES if f"autopart {name}" not in guide] == []
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "devices"])
+@pytest.mark.parametrize("name", NAMES)
 def test_help_has_examples_that_parse(name: str, capsys: Capsys) -> None:
     done = run(capsys, name, "--help")
     assert done.status == 0
