@@ -22,6 +22,7 @@ T = TypeVar("T")
 LEAST_S = 1e-3  # of a repeat: what the clock's own cost does not show in
 MOST_S = 4.0  # of all repeats of one sample
 FEWEST = 2  # repeats, however long
+RESOLUTION_S = 1e-9  # nothing takes less
 READS = 100  # of the clock, to find out what one takes
 
 
@@ -46,7 +47,8 @@ class Stopwatch:
         turns, read_s = max(1, math.ceil(LEAST_S / turn_s)), self._read_s()
         repeats = max(FEWEST, min(self.repeats, math.floor(MOST_S / (turns * turn_s))))
         times = [self._turns(forward, backward, turns) for _ in range(repeats)]
-        return max(0.0, min(f for f, _ in times) - read_s), max(0.0, min(b for _, b in times) - read_s)
+        forward_s = max(RESOLUTION_S, min(f for f, _ in times) - read_s)
+        return forward_s, 0.0 if backward is None else max(RESOLUTION_S, min(b for _, b in times) - read_s)
 
     def _mean(self, forward: Callable[[], T], backward: Callable[[T], object] | None, budget_s: float) -> tuple[float, float]:
         ahead = behind = 0.0
