@@ -115,9 +115,16 @@ def known(pair: Pair) -> bool:
     return a.count == 1 and (one.samples == other.samples or 1 in (len(one.samples), len(other.samples)))
 
 
+def hands_free(cluster: Cluster) -> Cluster:
+    """The cluster with devices that handle messages beside computing."""
+    free = [replace(group, device=replace(group.device, message_cpu_s=0.0, byte_cpu_s=0.0)) for group in cluster.groups]
+    return replace(cluster, groups=tuple(free))
+
+
 @pytest.mark.parametrize("name", ["mixed.yaml", "uniform.yaml", "cpus.yaml"])
 def test_a_boundary_takes_as_long_as_its_messages(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    rng, cluster = Random(1), load_cluster(CLUSTERS / name)
+    """Of the way alone: what handling messages takes from computing is in the simulation only."""
+    rng, cluster = Random(1), hands_free(load_cluster(CLUSTERS / name))
     pairs = [pair for pair in (random_pair(rng, cluster) for _ in range(DRAWS)) if pair]
     exact = [pair for pair in pairs if known(pair)]
     for pair in exact:
