@@ -1,4 +1,5 @@
-"""`autopart profile` on every rank, of one model after the other: where costs files go, the cluster file, models with their rows.
+"""`autopart profile` on every rank, of one model after the other: where costs files go, the cluster file, what is timed (`--by`),
+models with their rows.
 
 Joins a process group first: the testbed's quotas start when all ranks have.
 """
@@ -23,10 +24,10 @@ def profile() -> int:
     dist.init_process_group("gloo")
     dist.barrier()
     time.sleep(QUOTA_S)
-    folder, cluster, *words = sys.argv[1:]
+    folder, cluster, by, *words = sys.argv[1:]
     rank = dist.get_rank()
     device = load_cluster(cluster).device(rank).name
-    settings = ["--optimizer", "sgd", "--batch-norm", "local", "--by", "block", "--quiet"]
+    settings = ["--optimizer", "sgd", "--batch-norm", "local", "--by", by, "--quiet"]
     status = 0
     for path, rows in zip(words[::2], words[1::2], strict=True):
         dist.barrier()

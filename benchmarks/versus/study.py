@@ -18,7 +18,7 @@ from autopart import pipeline
 from autopart.plans import Plan, Settings
 from benchmarks.testbed.launch import opened
 from benchmarks.versus.balance import block_seconds
-from benchmarks.versus.calibrate import calibrated
+from benchmarks.versus.calibrate import calibrated_cluster
 from benchmarks.versus.cases import Case, Setting, settings
 from benchmarks.versus.work import Work
 
@@ -40,7 +40,8 @@ class Study:
     @cached_property
     def cluster(self) -> Path:
         """The calibrated cluster file."""
-        return calibrated(self.case, self.work)
+        model = Path(f"benchmarks/models/{self.case.model}.py")
+        return calibrated_cluster(self.case.testbed, model, self.case.batch_size, self.work)
 
     @cached_property
     def plan(self) -> Plan:
