@@ -6,28 +6,22 @@ For a limit T on loads, all convex parts with a load below T that an assignment 
 
 is at most 1 if there is an assignment whose loads are all below T. It is solved by generating columns, with prices smoothed
 between the best and the last (Wentges 1997). Any prices give a bound: that of the best is what counts. If it is not above 1,
-parts that waste too much at these prices go, and the exact cover by those that are left goes to CP-SAT.
+parts that waste too much at these prices go; what is left is for ``exact``.
 
-Parts that need each other in a circle are parts like any other here. Each load is what ``chain`` says of it: at most the true one.
+Parts that need each other in a circle are parts like any other here. A load is what ``chain`` says of it: at most the true one.
 """
 
 from __future__ import annotations
 
-import math
-import time
-LOG=1
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from ortools.linear_solver import pywraplp
-from ortools.sat.python import cp_model
 
-from autopart.cpsat import make_solver, run
-from autopart.profiled.chain import Field, Part, TooLate
-from autopart.profiled.order import bits
+from autopart.profiled.chain import Field, TooLate
 from autopart.profiled.parts import Parts, Worth
-from autopart.profiled.problem import Array, Ints
+from autopart.profiled.problem import Array
 from autopart.profiled.relax import CAREFUL
 
 ROUNDS = 60
@@ -36,8 +30,6 @@ ALIKE = 2  # columns of a round that share an ideal
 SMOOTH = 0.5  # of the best prices in the next
 FAR = 0.4  # from its first price no unit's price gets, in mean prices
 SHARP = 1e-5  # of the relaxation: less is not worth another round
-RESOLUTION = 2.0**32  # of the limit
-SPEED = 0.5  # seconds of CP-SAT's own clock, which counts work, that are worth one of time
 
 
 class _Master:
@@ -88,7 +80,7 @@ class Relaxed:
     @property
     def empty(self) -> bool:
         """Whether no assignment consists of these parts."""
-        return self.worth.slack < -CAREFUL
+        return not self.parts.count or self.worth.slack < -CAREFUL
 
     def left(self) -> Relaxed:
         """Without parts that waste more than all parts of an assignment together."""
@@ -102,6 +94,8 @@ def relaxed(field: Field, parts: Parts, start: Worth, late: Callable[[], bool]) 
     master = _Master(field, start)
     columns = _unlike(best.parts, best.waste, FIRST)
     for _ in range(ROUNDS):
+        if best.empty or not columns.count:
+            break
         if late():
             raise TooLate
         master.add(columns)
@@ -114,8 +108,7 @@ def relaxed(field: Field, parts: Parts, start: Worth, late: Callable[[], bool]) 
             best = found.left()
         waste = best.parts.waste(field, last)
         columns = _unlike(best.parts.chosen(waste < -CAREFUL), waste[waste < -CAREFUL], MORE)
-        if LOG: print('   lp %.5f best %.5f left %d new %d cpu %.2f'%(value,1-best.worth.slack,best.parts.count,columns.count,time.process_time()))
-        if best.empty or not columns.count or value - (1.0 - best.worth.slack) < SHARP:
+        if value - (1.0 - best.worth.slack) < SHARP:
             break
     return best
 
@@ -123,10 +116,8 @@ def relaxed(field: Field, parts: Parts, start: Worth, late: Callable[[], bool]) 
 def _valid(field: Field, parts: Parts, worth: Worth) -> Relaxed:
     """Prices of devices changed so that the part of each type that wastes least wastes nothing, and all scaled."""
     waste, devices = parts.waste(field, worth), np.array(field.devices, dtype=float)
-    least = worth.kind.copy()  # where there is no part, devices are worth nothing
-    for kind in range(len(devices)):
-        here = waste[parts.kind == kind]
-        least[kind] = min(here.min(), worth.kind[kind]) if len(here) else worth.kind[kind]
+    least = worth.kind.copy()  # a device that no part can use is worth nothing
+    np.minimum.at(least, parts.kind, waste)
     kind_worth = worth.kind - least
     whole = max(float(devices @ kind_worth), 1e-30)
     return Relaxed(parts, Worth(worth.unit / whole, kind_worth / whole), (waste - least[parts.kind]) / whole)
@@ -154,46 +145,3 @@ def _unlike(parts: Parts, waste: Array, count: int) -> Parts:
             if len(found) == count:
                 break
     return parts.chosen(np.array(found, dtype=np.int64))
-
-
-@dataclass(frozen=True, slots=True)
-class Covered:
-    """``bound_s``: no cover has a smaller largest load; infinite where there is none. ``parts``: the best found, maybe none."""
-
-    bound_s: float
-    parts: tuple[Part, ...]
-
-
-def exact(field: Field, parts: Parts, limit_s: float, time_limit_s: float) -> Covered:
-    """The cover by these parts whose largest load is least."""
-    ideals, kinds = field.tables.ideals, len(field.devices)
-    sets = {
-        (ideals[outer] & ~ideals[inner], int(kind)): float(load)
-        for inner, outer, kind, load in zip(parts.inner, parts.outer, parts.kind, parts.load_s, strict=True)
-    }
-    model, holding = cp_model.CpModel(), [[] for _ in range(field.units.count)]
-    using: list[list[cp_model.IntVar]] = [[] for _ in range(kinds)]
-    peak, flags = model.new_int_var(0, int(RESOLUTION) + 1, "T"), []
-    for (units, kind), load in sets.items():
-        flag = model.new_bool_var("")
-        flags.append(flag)
-        using[kind].append(flag)
-        for unit in bits(units):
-            holding[unit].append(flag)
-        model.add(peak >= math.floor(load / limit_s * RESOLUTION)).only_enforce_if(flag)
-    for each in holding:
-        model.add_exactly_one(each)
-    for each, count in zip(using, field.devices, strict=True):
-        model.add(sum(each) <= count)
-    model.minimize(peak)
-    solver = make_solver()
-    solver.parameters.max_deterministic_time = max(0.0, SPEED * time_limit_s)
-    solver.parameters.max_time_in_seconds = max(0.01, time_limit_s)
-    status = run(solver, model)
-    if status == cp_model.INFEASIBLE:
-        return Covered(math.inf, ())
-    bound = max(0.0, solver.best_objective_bound) / RESOLUTION * limit_s * (1 - 1e-12)
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return Covered(bound, ())
-    picked = [key for key, flag in zip(sets, flags, strict=True) if solver.boolean_value(flag)]
-    return Covered(bound, tuple(Part(units, tuple(int(kind == each) for each in range(kinds))) for units, kind in picked))

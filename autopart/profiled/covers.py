@@ -3,37 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from autopart.profiled.chain import Chain
 from autopart.profiled.chains import make_field, offer, unit_work
-from autopart.profiled.cover import exact, relaxed
-from autopart.profiled.parts import Parts, Quest, Space, find, make_space, make_tolls, most_waste, pairs, prices_at, scaled, worth_a_look
+from autopart.profiled.cover import relaxed
+from autopart.profiled.exact import Covers
+from autopart.profiled.parts import (
+    Parts,
+    Quest,
+    Space,
+    find,
+    make_space,
+    make_tolls,
+    most_waste,
+    pairs,
+    prices_at,
+    scaled,
+    worth_a_look,
+)
 from autopart.profiled.problem import Goal
 from autopart.profiled.relax import kind_capacities, price
 from autopart.profiled.search import CLOSED, Search
 from autopart.profiled.units import Units
 
-PRICED = 2e10  # (pairs of ideals) x (ties) at most
-LISTED = 4_000_000  # parts
-COLUMNS = 60_000  # that CP-SAT gets
-TRIES = 8
+PRICED = 1e11  # (pairs of ideals) x (ties) at most
+LISTED = 8_000_000  # parts
+SEARCHED = 500_000  # parts that are searched for a cover
+NEAR = 2e-4  # relative: limits that are closer than this are not told apart
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """No assignment stays below ``bound_s``, which is nothing where that was not found out. ``hint_s``: the limit to try then."""
+
+    bound_s: float
+    hint_s: float = 0.0
 
 
 def cover(search: Search, units: Units, ideals: Sequence[int]) -> None:
     """Prove that no plan is below the best so far, or find one, or raise the bound as far as the parts stay few enough."""
-    if (units.forward != 1).any() or any(len(each) != 1 for each in units.members):
-        return  # parts may divide a unit
+    divided = (units.forward != 1).any() or any(len(each) != 1 for each in units.members)  # parts may divide such a unit
+    if divided or not search.places or not search.value_s > 0:
+        return
     space = _space(search, units, ideals)
-    low, limit, failed = search.bound_s, search.value_s * (1 - CLOSED / 2), float("inf")
-    for _ in range(TRIES):
-        bound_s = _bound_s(search, space, limit)
-        search.prove(bound_s)
-        if search.done() or 0 < bound_s < limit:
+    limit, failed = search.value_s * (1 - CLOSED / 2), float("inf")
+    while not search.done():
+        tried = _try(search, space, limit)
+        search.prove(tried.bound_s)
+        failed = failed if tried.bound_s else limit
+        high = min(failed, search.value_s * (1 - CLOSED / 2))
+        if 0 < tried.bound_s < limit or high - search.bound_s < NEAR * high:
             return
-        low, failed = max(low, bound_s), min(failed, limit if not bound_s else float("inf"))
-        limit = (low + min(failed, search.value_s)) / 2
+        limit = max(tried.hint_s, (search.bound_s + high) / 2)
 
 
 def _space(search: Search, units: Units, ideals: Sequence[int]) -> Space:
@@ -43,27 +66,24 @@ def _space(search: Search, units: Units, ideals: Sequence[int]) -> Space:
     devices = np.array([float(len(ranks)) for ranks in problem.kind_ranks])
     work = unit_work(search, units, prices)
     now = scaled(prices, work, devices, kind_capacities(problem), search.value_s)
-    kept = worth_a_look(units, ideals, tolls, now.second, now.worth.slack)
+    kept = worth_a_look(units, ideals, tolls, now)
     return make_space(make_field(search, units, sorted({0, (1 << units.count) - 1, *kept}), prices, ()), tolls, work)
 
 
-def _bound_s(search: Search, space: Space, limit_s: float) -> float:
-    """The limit, if no assignment stays below it; else the least that one costs; 0 where that is not found out."""
+def _try(search: Search, space: Space, limit_s: float) -> Tried:
+    """Whether an assignment stays below a limit."""
     parts = _listed(search, space, limit_s)
     if parts is None:
-        return 0.0
+        return Tried(0.0)
     if not parts.count:
-        return limit_s
-    field = space.field
-    found = relaxed(field, parts, prices_at(space, limit_s).worth, search.late)
+        return Tried(limit_s)
+    found = relaxed(space.field, parts, prices_at(space, limit_s).worth, search.late)
     if found.empty:
-        return limit_s
-    if found.parts.count > COLUMNS:
-        return 0.0
-    covered = exact(field, found.parts, limit_s, search.left_s)
-    if covered.parts:
-        offer(search, field, Chain(covered.bound_s, covered.bound_s, covered.parts))
-    return min(covered.bound_s, limit_s)
+        return Tried(limit_s)
+    bound_s = None
+    if found.parts.count <= SEARCHED:
+        bound_s = Covers(space.field, found, limit_s, lambda chain: offer(search, space.field, chain)).run()
+    return Tried(0.0, limit_s * (1 - found.worth.slack)) if bound_s is None else Tried(bound_s)
 
 
 def _listed(search: Search, space: Space, limit_s: float) -> Parts | None:

@@ -73,10 +73,7 @@ class Parts:
     def waste(self, field: Field, worth: Worth) -> Array:
         """What each part wastes at some prices."""
         inside = np.concatenate(
-            [
-                field.tables.inside[start : start + CHUNK] @ worth.unit
-                for start in range(0, len(field.tables.inside), CHUNK)
-            ]
+            [field.tables.inside[start : start + CHUNK] @ worth.unit for start in range(0, len(field.tables.inside), CHUNK)]
         )
         wasted: Array = worth.kind[self.kind] - (inside[self.outer] - inside[self.inner])
         return wasted
@@ -132,14 +129,14 @@ def last_units(units: Units, inside: Flags) -> Flags:
     return last
 
 
-def worth_a_look(units: Units, ideals: Sequence[int], tolls: Tolls, second: Array, most: float) -> list[int]:
-    """Ideals whose tolls alone do not waste more than ``most``; ``second`` is what a second is worth, by type."""
+def worth_a_look(units: Units, ideals: Sequence[int], tolls: Tolls, prices: Scaled) -> list[int]:
+    """Ideals whose tolls alone do not waste more than all parts together."""
     kept: list[int] = []
     for start in range(0, len(ideals), CHUNK):
         part = ideals[start : start + CHUNK]
         last = last_units(units, unpacked(part, units.count)).astype(float)
-        low = np.minimum(last @ (tolls.before_s * second), last @ (tolls.within_s * second)).min(axis=1)
-        kept += [part[index] for index in np.flatnonzero(low <= most)]
+        low = np.minimum(last @ (tolls.before_s * prices.second), last @ (tolls.within_s * prices.second)).min(axis=1)
+        kept += [part[index] for index in map(int, np.flatnonzero(low <= prices.worth.slack + CAREFUL))]
     return kept
 
 
