@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 
 from autopart.cli.arguments import Subparsers, quiet
 from autopart.cli.output import about, check_output, progress, users_code, write
 from autopart.cli.profiled import show_profile_plan
+from autopart.errors import InputError
 from autopart.plans import Plan
 
 
@@ -26,7 +28,9 @@ def show_plan(arguments: argparse.Namespace) -> None:
 
     plan = load_plan(arguments.plan)
     with about(arguments.plan):
-        if arguments.format == "json":
+        if arguments.measured and arguments.format != "trace":
+            text = _measured(plan, arguments)
+        elif arguments.format == "json":
             text = dump_plan(plan)
         elif arguments.format == "text":
             text = report(plan, colour=arguments.output is None)
@@ -65,7 +69,23 @@ def _drawn(plan: Plan, arguments: argparse.Namespace) -> str:
     from autopart.pictures import picture
 
     with users_code():
-        return picture(plan, arguments.format, say=say)
+        return picture(plan, arguments.format, arguments.measured, say=say)
+
+
+def _measured(plan: Plan, arguments: argparse.Namespace) -> str:
+    if arguments.format not in ("text", "json"):
+        raise InputError(
+            f"--measured says nothing about --format {arguments.format}", remedy="Leave --format out, or take json or trace."
+        )
+    say = progress(arguments)
+    from autopart.feedback.compare import comparison_data, format_comparison
+    from autopart.pictures import compared
+
+    with users_code():
+        found, cluster = compared(plan, arguments.measured, say=say)
+    return (
+        format_comparison(found, cluster) if arguments.format == "text" else json.dumps(comparison_data(found), indent=2) + "\n"
+    )
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -79,6 +99,8 @@ def add_parsers(commands: Subparsers) -> None:
     formats = ["text", "json", "dot", "svg", "html", "trace"]
     explained = "html: a page to explore, dot: for graphviz, trace: for ui.perfetto.dev (text)"
     show.add_argument("--format", choices=formats, default="text", help=explained)
+    told = "a recording of `run --measure` or `train.py --timeline`: set the executed step beside the simulated one"
+    show.add_argument("--measured", metavar="FILE", help=told)
     show.add_argument("-o", "--output", metavar="FILE", help="write there instead of to the terminal")
     quiet(show)
     show.set_defaults(command=show_command)

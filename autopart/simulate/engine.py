@@ -24,7 +24,7 @@ from autopart.program.program import Kind, Program
 from autopart.program.reductions import BUCKET_BYTES
 from autopart.program.steps import Step, split_steps
 from autopart.simulate.network import Network, Parcel
-from autopart.simulate.timeline import CAUSES, Event, Message, Timeline
+from autopart.simulate.timeline import CAUSE_OF, CAUSES, Event, Message, Timeline
 
 Key = tuple[int, int, bool, int]  # sender, receiver, backward, microbatch
 
@@ -174,7 +174,7 @@ class _Run:
     def _finish(self, rank: _Rank, start_s: float, now_s: float) -> None:
         action, _, sends = rank.steps[rank.at]
         rank.events.append(Event(rank.number, action, start_s, now_s))
-        rank.seconds[_CAUSE_OF[action.kind]] += now_s - start_s
+        rank.seconds[CAUSE_OF[action.kind]] += now_s - start_s
         for peer in sends:
             if action.backward:
                 rank.changes.append((now_s, self._nbytes[True][rank.number, peer]))
@@ -187,9 +187,6 @@ class _Run:
         last = rank.events[-1]
         for number, start_s, end_s in self._sums.arrive(rank.number, last.start_s, last.end_s):
             self._schedule(end_s, self._finish, (self.ranks[number], start_s))
-
-
-_CAUSE_OF = {Kind.FORWARD: "forward", Kind.BACKWARD: "backward", Kind.REDUCE: "reduce", Kind.UPDATE: "update"}
 
 
 def _message_bytes(program: Program, backward: bool) -> dict[tuple[int, int], int]:
