@@ -90,15 +90,16 @@ def _listed(search: Search, space: Space, limit_s: float) -> Parts | None:
     """All parts that an assignment below the limit can hold; None where they are too many."""
     prices, devices = prices_at(space, limit_s), np.array(space.field.devices, dtype=float)
     even = np.full(len(devices), prices.worth.slack / devices.sum())
-    few = _found(search, space, Quest(prices, limit_s, even))  # a part, or a device unused, wastes no more than the mean
+    few = _found(search, space, Quest(prices, limit_s, even), PRICED / 5)  # a part, or a device unused, wastes the mean at most
     if few is None:
         return None
     least = even.copy()
     np.minimum.at(least, few.kind, few.waste(space.field, prices.worth))
-    return _found(search, space, Quest(prices, limit_s, most_waste(prices.worth, least, devices)))
+    return _found(search, space, Quest(prices, limit_s, most_waste(prices.worth, least, devices)), PRICED)
 
 
-def _found(search: Search, space: Space, quest: Quest) -> Parts | None:
-    if pairs(space, quest) * max(1, len(space.field.units.ties)) > PRICED:
+def _found(search: Search, space: Space, quest: Quest, priced: float) -> Parts | None:
+    """The parts of a quest; None where there is too much to price or to list."""
+    if pairs(space, quest) * max(1, len(space.field.units.ties)) > priced:
         return None
     return find(space, quest, LISTED, search.late)
