@@ -6,7 +6,7 @@ import json
 import runpy
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,7 @@ from autopart.pipeline import compile_files
 from autopart.plans import Plan
 from autopart.report.table import table
 from autopart.runtime.launch import launch
-
-Say = Callable[[str], None]
+from autopart.say import Say
 
 
 def run(plan: Plan, *, steps: int, learning_rate: float, compare: bool, recording: Path | None = None, say: Say) -> None:

@@ -15,18 +15,19 @@ from autopart.report.dot import format_dot
 from autopart.report.html import format_html
 from autopart.report.svg import format_svg
 from autopart.report.trace import format_trace
+from autopart.say import Say, silent
 
 FORMATS = ("dot", "svg", "html", "trace")
 
 
-def picture(plan: Plan, kind: str, recording: str | None = None, say: pipeline.Say = pipeline.silent) -> str:
+def picture(plan: Plan, kind: str, recording: str | None = None, say: Say = silent) -> str:
     """The text of a file of this format. Estimates are those of the plan as it stands, whatever an edited file says of it.
 
     A trace also has what a ``recording`` says was executed.
     """
     built = pipeline.build(plan, say=say)
     if kind == "dot":
-        return format_dot(plan, built.cluster, built.front.blocks)
+        return format_dot(plan, built.cluster, built.source.blocks)
     say("simulating")
     index = pipeline.index_of(built)
     scored = _estimated(score(plan, index), index)
@@ -44,7 +45,7 @@ def picture(plan: Plan, kind: str, recording: str | None = None, say: pipeline.S
     return text
 
 
-def compared(plan: Plan, recording: str, say: pipeline.Say = pipeline.silent) -> tuple[Comparison, Cluster]:
+def compared(plan: Plan, recording: str, say: Say = silent) -> tuple[Comparison, Cluster]:
     """A recorded run of the plan beside its simulation."""
     built = pipeline.build(plan, say=say)
     say("simulating")

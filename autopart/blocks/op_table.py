@@ -122,6 +122,9 @@ POOL = Row("pool", first, flops=op_flops.per_input)
 LOSS = Row("loss", everything, flops=op_flops.per_input)
 FOURIER = Row("fourier", nothing, flops=op_flops.fourier, backward_bytes=op_bytes.read_and_written)
 FACTORY = Row("factory", nothing, flops=op_flops.nothing)
+PROFILED = Row(
+    "matmul", nothing, flops=op_flops.said, forward_bytes=op_bytes.nothing, backward_bytes=op_bytes.nothing,
+)  # fmt: skip
 
 FAMILIES: tuple[tuple[Row, str], ...] = (
     (VIEW, """view _unsafe_view reshape view_as reshape_as flatten unflatten ravel transpose t T mT permute movedim swapaxes
@@ -187,6 +190,7 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (Row("comm", nothing, flops=op_flops.nothing, backward_bytes=op_bytes.read_and_written), """comm.all_reduce comm.all_gather
         comm.shard comm.to_partial tensor.all_reduce tensor.all_gather tensor.reduce_scatter tensor.all_to_all tensor.shard
         tensor.to_partial"""),
+    (PROFILED, "profile.layer"),
 )  # fmt: skip
 ROWS: Mapping[str, Row] = {name: row for row, names in FAMILIES for name in names.split()}
 

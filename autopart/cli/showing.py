@@ -10,7 +10,7 @@ import sys
 from autopart.cli.arguments import Subparsers, quiet
 from autopart.cli.output import about, check_output, progress, users_code, write
 from autopart.cli.profiled import show_profile_plan
-from autopart.errors import InputError
+from autopart.errors import Incomplete, InputError
 from autopart.plans import Plan
 
 
@@ -39,10 +39,33 @@ def show_plan(arguments: argparse.Namespace) -> None:
     write(text, arguments.output)
 
 
-def devices_command(_: argparse.Namespace) -> None:
+def devices_command(arguments: argparse.Namespace) -> None:
+    if arguments.detect:
+        detect_command(arguments)
+        return
+    for option in ("output", "hostfile"):
+        if getattr(arguments, option):
+            raise InputError(f"--{option} is for --detect", remedy="Write: autopart devices --detect -o cluster.yaml")
     from autopart.cluster.listing import format_catalogue
 
     print(format_catalogue(), end="")
+
+
+def detect_command(arguments: argparse.Namespace) -> None:
+    """``autopart devices --detect``."""
+    from autopart.cluster.detect.detect import detect, here
+    from autopart.cluster.detect.hosts import load_hostfile
+
+    if arguments.output:
+        check_output(arguments.output)
+    hosts = load_hostfile(arguments.hostfile) if arguments.hostfile else ()
+    found = detect(here(), hosts)
+    write(found.text, arguments.output)
+    for line in found.assumed:
+        print(line, file=sys.stderr)
+    if found.lacking:
+        what = "; ".join(found.lacking)
+        raise Incomplete(what, where=arguments.output or "stdout", remedy="Fill that in: then the file can be used.")
 
 
 def report(plan: Plan, *, colour: bool = True) -> str:
@@ -105,5 +128,16 @@ def add_parsers(commands: Subparsers) -> None:
     quiet(show)
     show.set_defaults(command=show_command)
 
-    devices = commands.add_parser("devices", help="list the device types that cluster files may name")
+    devices = commands.add_parser(
+        "devices",
+        help="list the device types that cluster files may name; write a cluster file for this machine",
+        description="List the catalogue. With --detect look at this machine (its GPUs and their links; else its cores, measured "
+        "for two seconds), an allocation of Slurm or the hosts of a file, and write a cluster file.",
+        examples="autopart devices\n"
+        "autopart devices --detect -o cluster.yaml\n"
+        "autopart devices --detect --hostfile hosts -o cluster.yaml",
+    )
+    devices.add_argument("--detect", action="store_true", help="write a cluster file for this machine")
+    devices.add_argument("--hostfile", metavar="FILE", help="with --detect: lines node1 slots=8; machines like this one")
+    devices.add_argument("-o", "--output", metavar="FILE", help="with --detect: write there instead of to the terminal")
     devices.set_defaults(command=devices_command)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autopart.cluster.costs import dump_costs, parse_costs
 from autopart.errors import InputError
 from autopart.feedback.compare import GROUPS, compare
 from autopart.feedback.executed import OTHER, executed, load_executed
+from autopart.feedback.refit import Refit, refit
 from autopart.program.steps import describe
 from autopart.report.trace import format_trace
-from tests.shown import Shown, small
+from cost_models.hardware import DeviceType
+from tests.shown import Shown, shown, small
 
 AHEAD_S = {0: 0.0, 1: 1234.5, 2: -17.25}  # clocks of further ranks go as rank 1's
 
@@ -115,3 +120,32 @@ def test_a_recording_of_something_else_is_refused(tmp_path: Path) -> None:
     file.write_text('{"format": 1, "kind": "recording", "ranks": {"0": {"offset_s": 0, "steps": [], "end": 1}}}')
     with pytest.raises(InputError, match=r"recording\.json"):
         load_executed(str(file), made.scored.program)
+
+
+def test_a_refit_prices_what_was_executed() -> None:
+    """Of forwards that took twice and backwards that took three times as long the next simulation is right."""
+    made = small()
+    factors = {"F": 2.0, "B": 3.0, "S": 1.0, "U": 5.0}
+    recording = recorded(made)
+    for rank in recording.values():
+        for step in rank["steps"]:
+            for event in step["events"]:
+                event[2] = event[1] + factors[event[0].lstrip("0123456789")[0]] * (event[2] - event[1])
+    found = refit(made.scored, executed(recording, made.scored.program), made.index)
+    assert found
+    for each in found.values():
+        assert (each.ratio.forward, each.ratio.backward, each.ratio.update) == pytest.approx((2.0, 3.0, 5.0), rel=1e-6)
+    groups = [replace(group, device=priced_by(group.device, found)) for group in made.cluster.groups]
+    again = shown(made.plan, replace(made.cluster, groups=tuple(groups)), made.blocks).scored.timeline
+    before = made.scored.timeline
+    for rank, causes in before.seconds.items():
+        assert again.seconds[rank]["forward"] == pytest.approx(2.0 * causes["forward"], rel=2e-3)
+        assert again.seconds[rank]["backward"] == pytest.approx(3.0 * causes["backward"], rel=2e-3)
+        assert again.seconds[rank]["update"] == pytest.approx(5.0 * causes["update"], rel=2e-3)
+
+
+def priced_by(device: DeviceType, refits: Mapping[str, Refit]) -> DeviceType:
+    """As if the cluster file named the new costs, read back from their file."""
+    if device.name not in refits:
+        return device
+    return replace(device, measured=parse_costs(dump_costs(refits[device.name].costs), "costs.json"))
