@@ -19,8 +19,9 @@ Values = Iterable[Value | None]
 class Row:
     """How ops of a family are counted.
 
-    ``keeps``: values that autograd keeps for the backward, ``extra``: bytes that it keeps beside them. ``backward``: flops of
-    the backward in multiples of ``flops``. Bytes are reads and writes.
+    ``keeps``: values that autograd keeps for the backward, ``extra``: bytes that it keeps beside them. ``passes``: inputs whose
+    gradient takes no memory of its own, ``working``: bytes that the backward needs beside gradients while it runs.
+    ``backward``: flops of the backward in multiples of ``flops``. Bytes are reads and writes.
     """
 
     category: str
@@ -30,6 +31,8 @@ class Row:
     backward: Callable[[Call], float] = op_flops.per_wanted
     forward_bytes: Callable[[Call], int] = op_bytes.reads_and_writes
     backward_bytes: Callable[[Call], int] = op_bytes.gradients
+    passes: Callable[[Call], Values] = lambda _: ()
+    working: Callable[[Call], int] = op_bytes.nothing
 
 
 def nothing(_: Call) -> Values:

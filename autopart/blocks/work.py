@@ -24,7 +24,9 @@ class Work:
     reads and writes; gradients of parameters are written once (summing them over microbatches is not in here), those of a
     value with several uses are added up here. ``saved`` names the values *that own the memory* which the backward needs
     (a view counts as its base; parameters and buffers never), so that a set of names counts memory once; ``saved_bytes``
-    comes on top: dropout masks, statistics of norms, copies.
+    comes on top: dropout masks, statistics of norms, copies. ``wanted`` are the inputs that get a gradient; ``passed`` those of
+    them whose gradient is the incoming one, or a view of it; ``working_bytes`` the backward needs while it runs, beside all
+    gradients.
     """
 
     category: str
@@ -35,6 +37,9 @@ class Work:
     backward_bytes: int
     saved: tuple[str, ...]
     saved_bytes: int
+    wanted: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+    working_bytes: int = 0
 
 
 def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True) -> Work:
@@ -55,6 +60,9 @@ def work(call: Call) -> Work:
         backward_bytes=row.backward_bytes(call) + _summing(call) if live else 0,
         saved=_saved(call, row.keeps(call)) if live else (),
         saved_bytes=row.extra(call) if live else 0,
+        wanted=tuple(value.name for value in call.wanted),
+        passed=tuple(value.name for value in row.passes(call) if value and value in call.wanted),
+        working_bytes=row.working(call) if live else 0,
     )
 
 

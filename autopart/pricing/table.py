@@ -199,6 +199,13 @@ class BlockTable:
     def _ops(self) -> dict[str, Op]:
         return {op.name: op for op in self._graph.ops}
 
+    def op(self, name: str) -> Op:
+        return self._ops[name]
+
+    def beside_bytes(self, op: Op, work: Work) -> float:
+        """What autograd keeps of an op beside values, in this precision."""
+        return work.saved_bytes * activation_factor(self.precision) + self._weight_copies(op, work)
+
     def work(self, op: Op, kind: Kind, rows: int) -> Work:
         """Of one op of the graph."""
         return self.remembered((op.name, kind, rows), lambda: op_work(op, self._graph, rows, fused=kind == "accelerator"))
@@ -273,7 +280,7 @@ class BlockTable:
         for boundary, names in enumerate(self._crossing, start=1):
             sizes = {name: self._nbytes(self._graph.values[name], rows) for name in names}
             values[boundary] = sum(sizes.values())
-            gradients[boundary] = sum(nbytes for name, nbytes in sizes.items() if name in self._trained_values)
+            gradients[boundary] = sum(nbytes for name, nbytes in sizes.items() if name in self.trained_values)
         return Cut(values, gradients)
 
     @cached_property
@@ -282,7 +289,7 @@ class BlockTable:
         return tuple(flow.cut_values(self.blocks, boundary) for boundary in range(1, self.count))
 
     @cached_property
-    def _trained_values(self) -> frozenset[str]:
+    def trained_values(self) -> frozenset[str]:
         return differentiable(self._graph)
 
     def _nbytes(self, value: Value, rows: int) -> int:
@@ -317,7 +324,7 @@ class BlockTable:
         return made
 
     def _gradient_s(self, op: Op, seconds: float) -> float:
-        return seconds if op.inputs[0] in self._trained_values else 0.0
+        return seconds if op.inputs[0] in self.trained_values else 0.0
 
     def _collective_s(self, index: int, rows: int, topology: Topology) -> float:
         """Forward and backward of the block's collectives; the sums of a batch norm are two numbers a channel."""

@@ -37,16 +37,22 @@ def saved_bytes(level: int, ranks: int, optimizer: str, precision: str) -> float
 
 def running_bytes(level: int, blocks: Array, precision: str) -> Array:
     """[n] bytes beside what is kept while each block runs, of ``blocks`` trainable elements."""
-    parameters, gradients = (
-        blocks * nbytes for nbytes in (PRECISIONS[precision].parameter_bytes, PRECISIONS[precision].gradient_bytes)
-    )
-    found = np.zeros_like(gradients)
-    if level >= 1:
-        found += 2 * np.clip(ROW_BYTES, gradients, gradients.sum())
-    if level >= 2:
-        found += gradients
-    if level >= 3:
-        found += np.minimum(2 * np.maximum(parameters, ROW_BYTES), parameters.sum())
+    gradients = blocks * PRECISIONS[precision].gradient_bytes
+    found = lent_bytes(level, blocks, precision) + leaving_bytes(level, blocks, precision)
+    return found + gradients if level >= 2 else found
+
+
+def leaving_bytes(level: int, blocks: Array, precision: str) -> Array:
+    """[n] of gradients on their way to other ranks while each block's backward runs, and the terms that come for them."""
+    gradients = blocks * PRECISIONS[precision].gradient_bytes
+    found: Array = 2 * np.clip(ROW_BYTES, gradients, gradients.sum()) if level else np.zeros_like(gradients)
+    return found
+
+
+def lent_bytes(level: int, blocks: Array, precision: str) -> Array:
+    """[n] of parameters that are gathered for each block, and meanwhile for the next one."""
+    parameters = blocks * PRECISIONS[precision].parameter_bytes
+    found: Array = np.minimum(2 * np.maximum(parameters, ROW_BYTES), parameters.sum()) if level == 3 else np.zeros_like(parameters)
     return found
 
 

@@ -5,9 +5,9 @@ computes, sends. Sends do not block. Receives are posted one step ahead, and a m
 posted. Gradient sums start while the last backward still runs: they go in buckets, the first as soon as its share of the
 last backward is over on all ranks of the stage; sums over several stages follow when those stages' own are through.
 
-Memory: what is static; the activations of every microbatch from the start of its F to the end of its B; what an F, B or U needs
-while it runs; received values from their posting until F starts, received gradients until B ends; sent gradients until they are
-through (sent values are among the activations).
+Memory: what is static, gradients from the end of the first B; the activations of every microbatch from the start of its F to the
+end of its B; what an F, B, S or U needs while it runs; received values from their posting until F starts, received gradients until
+B ends; sent gradients until they are through (sent values are among the activations).
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class _Rank:
     costs: RankCosts
     steps: Sequence[Step]
     received_bytes: dict[bool, int]  # by direction, of one microbatch
+    backwards: Sequence[int]  # the steps that are a B
     at: int = 0
     now_s: float = 0.0
     missing: dict[int, int] = field(default_factory=dict)
@@ -89,8 +90,10 @@ class _Run:
 
     def _rank(self, program: Program, costs: StageCosts, rank: int, stage: int) -> _Rank:
         received = {back: sum(size for pair, size in sizes.items() if pair[1] == rank) for back, sizes in self._nbytes.items()}
-        state = _Rank(rank, costs.of[stage, rank], split_steps(program.actions[rank]), received)
-        state.changes.append((0.0, state.costs.static_bytes))
+        steps = split_steps(program.actions[rank])
+        backwards = [number for number, step in enumerate(steps) if step.action.kind is Kind.BACKWARD]
+        state = _Rank(rank, costs.of[stage, rank], steps, received, backwards)
+        state.changes.append((0.0, state.costs.static_bytes - state.costs.gradient_bytes))
         return state
 
     def play(self) -> None:
@@ -159,11 +162,14 @@ class _Run:
                 begin, end = costs.inflight_bytes + costs.transient_bytes - received, -costs.transient_bytes
             case Kind.BACKWARD:
                 seconds = costs.backward_s
-                begin, end = costs.transient_bytes, -costs.transient_bytes - costs.inflight_bytes - received
+                first, last = rank.at == rank.backwards[0], rank.at == rank.backwards[-1]
+                begin = costs.backward_needs(first=first, last=last)
+                end = -begin - costs.inflight_bytes - received + (costs.gradient_bytes if first else 0)
             case Kind.UPDATE:
                 seconds = costs.update_s
                 begin, end = costs.update_bytes, -costs.update_bytes
             case Kind.REDUCE:
+                rank.changes.append((now_s, costs.reduce_bytes))
                 self._reduce(rank)
                 return
             case Kind.SEND | Kind.RECEIVE:
@@ -175,6 +181,8 @@ class _Run:
         action, _, sends = rank.steps[rank.at]
         rank.events.append(Event(rank.number, action, start_s, now_s))
         rank.seconds[_CAUSE_OF[action.kind]] += now_s - start_s
+        if action.kind is Kind.REDUCE:
+            rank.changes.append((now_s, -rank.costs.reduce_bytes))
         for peer in sends:
             if action.backward:
                 rank.changes.append((now_s, self._nbytes[True][rank.number, peer]))

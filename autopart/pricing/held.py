@@ -1,0 +1,196 @@
+"""What a stage holds of one microbatch: from forward to backward, and the most while either runs.
+
+Of a stage of blocks [start, stop), with own[i] the bytes that block i makes and that are kept until its backward (or, where
+blocks are run once more, that later blocks read), and work[j] the most that block j needs beside them while it runs:
+
+    kept    = sum of own[i] + what the stage receives + what it sends and no op keeps + shared masks and tables
+    forward = max over j of  sum of own[i <= j] + forward work[j]
+    backward= max over j of  sum of own[i <= j] + backward work[j]      as block j runs, later ones have let go of theirs
+
+Gradients of parameters come with the first backward of a step, from the last block to the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autopart.blocks import flow
+from autopart.blocks.layout import layouts
+from autopart.blocks.walk import Backward, Most
+from cost_models.hardware import Kind
+from cost_models.memory import PRECISIONS
+
+if TYPE_CHECKING:
+    from autopart.pricing.table import BlockTable
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockBytes:
+    """Of one block at some rows: ``own`` is kept, ``forward`` and ``backward`` come on top while it runs."""
+
+    own: float
+    forward: float
+    backward: Most
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a stage runs its blocks."""
+
+    recompute: bool = False
+    zero: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The most that a stage needs of one microbatch beside what it keeps of it and of all others, and beside gradients of
+    parameters that are there before: in any forward, and in a backward, by whether it is the step's first and its last.
+    ``gradients`` come with the first.
+    """
+
+    kept: float
+    forward: float
+    backward: dict[tuple[bool, bool], float]
+    gradients: float
+
+
+def stage_running(
+    table: BlockTable, kind: Kind, rows: int, interval: tuple[int, int], setting: Setting, lent: Array, leaving: Array
+) -> Running:
+    """``lent`` [blocks] is needed while each runs, forward or backward, ``leaving`` in the backward in which gradients are summed:
+    the last of a step, or every one where whole gradients do not stay.
+    """
+    start, stop = interval
+    blocks = [block_bytes(table, index, kind, rows, setting.recompute) for index in range(start, stop)]
+    own = np.array([block.own for block in blocks])
+    fresh = new_gradients(table, start, stop) if setting.zero < 2 else np.zeros(stop - start)
+    beside = lent - (own.sum() - np.cumsum(own))  # later blocks let go of theirs
+    first = np.array([block.backward.first for block in blocks]) + beside
+    later = np.array([block.backward.later for block in blocks]) + beside
+    if setting.zero >= 2:
+        first = later = first + leaving
+        leaving = np.zeros_like(leaving)
+    first = first + fresh.sum() - np.cumsum(fresh)
+    return Running(
+        kept=own.sum() + kept_at_ends(table, rows, start, stop, setting.recompute) + table.shared_bytes(rows, start, stop),
+        forward=float((np.array([block.forward for block in blocks]) + beside).max()),
+        backward={
+            (True, False): float(first.max()),
+            (True, True): float((first + leaving).max()),
+            (False, False): float(later.max()),
+            (False, True): float((later + leaving).max()),
+        },
+        gradients=float(fresh.sum()),
+    )
+
+
+def batch_bytes(table: BlockTable, start: int, stop: int, rows: int, microbatches: int) -> float:
+    """The rank's rows of the batch, which its caller holds all step long."""
+    read = set(flow.stage_inputs(table.blocks, start, stop))
+    inputs = [source for source in table.blocks.sharded.graph.inputs if source.value.name in read]
+    return sum(
+        source.value.nbytes(rows) * (1 if source.batch_dim is None else microbatches) for source in inputs
+    )
+
+
+def new_gradients(table: BlockTable, start: int, stop: int) -> Array:
+    """[blocks] bytes of the gradients that come with each block's backward: those of parameters that no later one reads."""
+    nbytes = PRECISIONS[table.precision].gradient_bytes
+    seen: set[str] = set()
+    found = []
+    for index in reversed(range(start, stop)):
+        fresh = [p for p in table.parameters(index, index + 1) if p.name not in seen and p.trainable]
+        seen.update(parameter.name for parameter in fresh)
+        found.append(nbytes * sum(parameter.value.numel(1) for parameter in fresh))
+    return np.array(found[::-1], dtype=np.float64)
+
+
+def kept_at_ends(table: BlockTable, rows: int, start: int, stop: int, recompute: bool) -> float:
+    """What the stage received, and what it sends that no op of any stage keeps: values are given until their backward ends."""
+    blocks, kept = table.blocks, _kept_names(table)
+    received = set(flow.stage_receives(blocks, start, stop))
+    sent = set(flow.stage_sends(blocks, start, stop))
+    owner = layouts(blocks.sharded.graph)
+    if not recompute:
+        sent = {name for name in sent if owner[name].storage not in kept}
+    else:
+        sent = {name for name in sent if name == blocks.sharded.graph.loss}
+    return table.value_bytes(received | sent, rows)
+
+
+def block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute: bool) -> BlockBytes:
+    key = ("bytes", index, kind, rows, recompute)
+    return table.remembered(key, lambda: _block_bytes(table, index, kind, rows, recompute))
+
+
+def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute: bool) -> BlockBytes:
+    graph, blocks = table.blocks.sharded.graph, table.blocks
+    block = blocks.blocks[index]
+    ops = [table.op(name) for name in block.ops]
+    works = [table.work(op, kind, rows) for op in ops]
+    owner = {value.name: layouts(graph)[value.name].storage for op in ops for value in op.outputs}
+    made = {storage for name, storage in owner.items() if storage in owner}
+    kept, read_later = made & _kept_names(table), {owner[n] for n in _outputs(table, index)} & made
+    again = recompute and block.recomputable
+    inside = {name for work in works for name in work.saved if name in made}
+    beside = [table.beside_bytes(op, work) for op, work in zip(ops, works, strict=True)]
+
+    def size(name: str) -> float:
+        return table.value_bytes({name}, rows)
+
+    def total(names: set[str]) -> float:
+        return table.value_bytes(names, rows)
+
+    backward = Backward(
+        ops=ops,
+        works=works,
+        size=size,
+        beside=lambda i: beside[i],
+        working=lambda i: float(works[i].working_bytes),
+        parameters=set(graph.parameter_of),
+        incoming=_gradients_at(table, index + 1),
+        held=inside if again else kept & inside,
+    ).most()
+    passing = total({name for name in _passing(table, index) if name not in _kept_names(table)} if not recompute else set())
+    forward = total(made - kept) + passing
+    if not again:
+        return BlockBytes(total(kept) + sum(beside), forward, backward)
+    internal = total(inside) + sum(beside)
+    rerun = total(made) + sum(beside) + sum(size(name) for name in _gradients_at(table, index + 1))
+    return BlockBytes(
+        own=total(read_later),
+        forward=total(made - read_later),
+        backward=Most(max(rerun, internal + backward.first), max(rerun, internal + backward.later)),
+    )
+
+
+def _outputs(table: BlockTable, index: int) -> tuple[str, ...]:
+    return flow.block_outputs(table.blocks, index)
+
+
+def _kept_names(table: BlockTable) -> frozenset[str]:
+    """Storages that some op's backward needs: the same at any number of rows."""
+
+    def found() -> frozenset[str]:
+        ops = table.blocks.sharded.graph.ops
+        return frozenset(name for op in ops for name in table.work(op, "cpu", 1).saved)
+
+    return table.remembered("kept names", found)
+
+
+def _gradients_at(table: BlockTable, boundary: int) -> list[str]:
+    """Values that cross a boundary and get a gradient."""
+    if boundary == table.count:
+        return [table.blocks.sharded.graph.loss]
+    return [name for name in flow.cut_values(table.blocks, boundary) if name in table.trained_values]
+
+
+def _passing(table: BlockTable, index: int) -> tuple[str, ...]:
+    """Values from before the block that it or a later one reads."""
+    return flow.cut_values(table.blocks, index) if index else ()
