@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from autopart.blocks.call import Call, facts
 from autopart.blocks.op_table import Values, row_of
+from autopart.ir.analysis import once
 from autopart.ir.graph import Graph, Op
 
 Array = NDArray[np.float64]
@@ -83,6 +84,12 @@ def _saved(call: Call, kept: Values) -> tuple[str, ...]:
     graph, layouts = call.facts.graph, call.facts.layouts
     owners = dict.fromkeys(layouts[value.name].storage for value in kept if value)
     return tuple(name for name in owners if name not in graph.parameter_of and name not in graph.buffer_of)
+
+
+@once
+def kept_storages(graph: Graph) -> frozenset[str]:
+    """Values that own memory which some op's backward needs."""
+    return frozenset(name for op in graph.ops for name in op_work(op, graph, FITTED[0], fused=False).saved)
 
 
 QUANTITIES = ("forward_flops", "forward_bytes", "backward_flops", "backward_bytes", "saved_bytes")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from autopart.blocks import flow
 from autopart.blocks.layout import layouts
 from autopart.blocks.walk import Backward, Most
+from autopart.blocks.work import kept_storages
 from cost_models.hardware import Kind
 from cost_models.memory import PRECISIONS
 
@@ -113,7 +114,7 @@ def new_gradients(table: BlockTable, start: int, stop: int) -> Array:
 
 def kept_at_ends(table: BlockTable, rows: int, start: int, stop: int, recompute: bool) -> float:
     """What the stage received, and what it sends that no op of any stage keeps: values are given until their backward ends."""
-    blocks, kept = table.blocks, _kept_names(table)
+    blocks, kept = table.blocks, kept_storages(table.blocks.sharded.graph)
     received = set(flow.stage_receives(blocks, start, stop))
     sent = set(flow.stage_sends(blocks, start, stop))
     owner = layouts(blocks.sharded.graph)
@@ -136,7 +137,7 @@ def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute
     works = [table.work(op, kind, rows) for op in ops]
     owner = {value.name: layouts(graph)[value.name].storage for op in ops for value in op.outputs}
     made = {storage for name, storage in owner.items() if storage in owner}
-    kept, read_later = made & _kept_names(table), {owner[n] for n in _outputs(table, index)} & made
+    kept, read_later = made & kept_storages(graph), {owner[n] for n in _outputs(table, index)} & made
     again = recompute and block.recomputable
     inside = {name for work in works for name in work.saved if name in made}
     beside = [table.beside_bytes(op, work) for op, work in zip(ops, works, strict=True)]
@@ -157,7 +158,7 @@ def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute
         incoming=_gradients_at(table, index + 1),
         held=inside if again else kept & inside,
     ).most()
-    passing = total({name for name in _passing(table, index) if name not in _kept_names(table)} if not recompute else set())
+    passing = total({name for name in _passing(table, index) if name not in kept_storages(graph)} if not recompute else set())
     forward = total(made - kept) + passing
     if not again:
         return BlockBytes(total(kept) + sum(beside), forward, backward)
@@ -172,16 +173,6 @@ def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute
 
 def _outputs(table: BlockTable, index: int) -> tuple[str, ...]:
     return flow.block_outputs(table.blocks, index)
-
-
-def _kept_names(table: BlockTable) -> frozenset[str]:
-    """Storages that some op's backward needs: the same at any number of rows."""
-
-    def found() -> frozenset[str]:
-        ops = table.blocks.sharded.graph.ops
-        return frozenset(name for op in ops for name in table.work(op, "cpu", 1).saved)
-
-    return table.remembered("kept names", found)
 
 
 def _gradients_at(table: BlockTable, boundary: int) -> list[str]:
