@@ -167,6 +167,25 @@ def whole(call: Call, value: Value) -> bool:
     return layout.rows_in_order(1 if flattened else 2)
 
 
+# Needed by the backward while it runs, beside gradients
+
+
+def one_input(call: Call) -> int:
+    return call.nbytes(call.tensors[0])
+
+
+def before_summing(call: Call) -> int:
+    """Where an input was broadcast its gradient is made in the result's size, then summed up."""
+    size = per_output(call)
+    return one_output(call) if any(call.count(value) != size for value in call.wanted) else 0
+
+
+def quotients(call: Call) -> int:
+    """The gradient of a divisor takes the quotient once more."""
+    divisor = call.at(1)
+    return one_output(call) if divisor in call.wanted else before_summing(call)
+
+
 # Attention
 
 

@@ -106,11 +106,34 @@ def bags(call: Call) -> Values:
     return (call.at(1), call.at(2), *call.outputs[2 if summed else 1 :])
 
 
+def as_it_came(call: Call) -> Values:
+    """Inputs of the results' size: their gradient is that of the result, or a view of it."""
+    size = op_flops.per_output(call)
+    return (value for value in call.wanted if call.count(value) == size and value.dtype == call.outputs[0].dtype)
+
+
+def viewed(call: Call) -> Values:
+    """A part's gradient is written into zeros, pieces are put together: both take memory."""
+    return () if call.packet in op_bytes.PARTS | op_bytes.PIECES else as_it_came(call)
+
+
+def added(call: Call) -> Values:
+    """The gradient of what is subtracted, or multiplied by a number, is not the one that came."""
+    scaled = call.at(0 if call.packet == "rsub" else 1) if call.packet not in ("add", "add_") or call.literal(2, "alpha", 1) != 1 else None
+    return (value for value in as_it_came(call) if value is not scaled)
+
+
+def inert(call: Call) -> Values:
+    """Where nothing is dropped."""
+    return as_it_came(call) if op_bytes.dropout_mask(call) == 0 else ()
+
+
 ELEMENTWISE = Row("elementwise", nothing)
+COMPOSED = replace(ELEMENTWISE, working=op_bytes.one_output)  # the derivative is computed before it is multiplied
 PASSING = replace(ELEMENTWISE, backward_bytes=op_bytes.read_and_written)
 UNKNOWN = Row("elementwise", all_and_results)
 VIEW = Row(
-    "view", nothing, flops=op_flops.nothing, forward_bytes=op_bytes.copied, backward_bytes=op_bytes.copied_back,
+    "view", nothing, flops=op_flops.nothing, forward_bytes=op_bytes.copied, backward_bytes=op_bytes.copied_back, passes=viewed,
 )  # fmt: skip
 REDUCTION = Row("reduction", nothing, flops=op_flops.per_input, backward_bytes=op_bytes.read_and_written)
 SEARCH = replace(REDUCTION, keeps=first_and_result, backward_bytes=op_bytes.gradients)
@@ -132,30 +155,33 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
         unbind diagonal unfold as_strided real imag view_as_real view_as_complex detach alias lift_fresh contiguous to type_as
         _to_copy numpy_T adjoint conj resolve_conj resolve_neg positive hsplit vsplit dsplit
         broadcast_tensors"""),
-    (replace(ELEMENTWISE, backward_bytes=op_bytes.passed_on), "add add_ sub sub_ rsub"),
+    (replace(ELEMENTWISE, backward_bytes=op_bytes.passed_on, passes=added), "add add_ sub sub_ rsub"),
     (PASSING, """neg neg_ fill_ zero_ copy_ copy cumsum flip roll triu tril repeat repeat_interleave tile clone floor ceil round
         trunc sign sgn constant_pad_nd pad reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle
         pixel_unshuffle im2col col2im channel_shuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d slice_scatter
         select_scatter upsample_bilinear2d upsample_linear1d upsample_bicubic2d upsample_trilinear3d complex lerp
         eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor
         __and__ __or__ __xor__ isnan isinf isfinite floor_divide remainder fmod argmax argmin any all bucketize one_hot"""),
-    (replace(PASSING, flops=op_flops.nothing), "cat stack concat hstack vstack"),
-    (replace(ELEMENTWISE, keeps=result), """relu relu_ tanh tanh_ sigmoid sigmoid_ exp exp_ exp2 expm1 sqrt sqrt_ rsqrt rsqrt_
-        reciprocal reciprocal_ tan"""),
-    (replace(ELEMENTWISE, keeps=first), """gelu silu silu_ log log2 log10 log1p abs sin cos sinh cosh asin acos atan erf
-        leaky_relu leaky_relu_ elu elu_ selu celu softplus hardswish hardswish_ hardsigmoid hardtanh hardtanh_ relu6 relu6_ clamp
-        clamp_ clamp_min clamp_max mish square glu softsign threshold threshold_ hardshrink softshrink lgamma digamma"""),
+    (replace(PASSING, flops=op_flops.nothing, passes=everything), "cat stack concat hstack vstack"),
+    (replace(ELEMENTWISE, keeps=result), "relu relu_ tanh tanh_ sigmoid sigmoid_ exp exp_"),
+    (replace(COMPOSED, keeps=result), "exp2 expm1 sqrt sqrt_ rsqrt rsqrt_ reciprocal reciprocal_ tan"),
+    (replace(ELEMENTWISE, keeps=first), """gelu silu silu_ log leaky_relu leaky_relu_ elu elu_ selu celu softplus hardswish
+        hardswish_ hardsigmoid hardtanh hardtanh_ relu6 relu6_ mish glu threshold threshold_ hardshrink softshrink"""),
+    (replace(COMPOSED, keeps=first), """log2 log10 log1p abs sin cos sinh cosh asin acos atan erf clamp clamp_ clamp_min
+        clamp_max square softsign lgamma digamma"""),
     (replace(ELEMENTWISE, keeps=first, extra=op_bytes.one_output), "log_sigmoid"),
-    (replace(ELEMENTWISE, keeps=others), "mul mul_ maximum minimum fmax fmin atan2 addcmul"),
-    (replace(ELEMENTWISE, keeps=everything), "pow pow_ prelu"),
-    (replace(ELEMENTWISE, keeps=divisor), "div div_ true_divide"),
+    (replace(ELEMENTWISE, keeps=others, working=op_bytes.before_summing), "mul mul_"),
+    (replace(COMPOSED, keeps=others), "maximum minimum fmax fmin atan2 addcmul"),
+    (replace(COMPOSED, keeps=everything), "pow pow_ prelu"),
+    (replace(ELEMENTWISE, keeps=divisor, working=op_bytes.quotients), "div div_ true_divide"),
     (replace(ELEMENTWISE, keeps=at(1)), "masked_fill masked_fill_"),
     (replace(ELEMENTWISE, keeps=at(0)), "where"),
-    (Row("random", nothing, op_bytes.dropout_mask), """dropout dropout_ native_dropout feature_dropout alpha_dropout
+    (Row("random", nothing, op_bytes.dropout_mask, passes=inert), """dropout dropout_ native_dropout feature_dropout alpha_dropout
         feature_alpha_dropout rrelu"""),
-    (REDUCTION, "sum mean nansum nanmean count_nonzero"),
-    (replace(SEARCH, keeps=first), "var var_mean"),
-    (SEARCH, "std std_mean norm linalg_vector_norm amax amin prod logsumexp frobenius_norm"),
+    (replace(REDUCTION, passes=everything), "sum"),
+    (REDUCTION, "mean nansum nanmean count_nonzero"),
+    (replace(SEARCH, keeps=first, working=op_bytes.one_input), "var var_mean"),
+    (replace(SEARCH, working=op_bytes.one_input), "std std_mean norm linalg_vector_norm amax amin prod logsumexp frobenius_norm"),
     (replace(SEARCH, keeps=indices), "max min topk sort argsort median kthvalue mode cummax cummin"),
     (GATHER, """embedding index_select index take_along_dim index_fill scatter scatter_add scatter_reduce index_put index_put_
         masked_select masked_scatter take"""),
@@ -178,7 +204,8 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (POOL, "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"),
     (LOSS, """mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits nll_loss
         nll_loss_nd nll_loss2d kl_div soft_margin_loss poisson_nll_loss"""),
-    (replace(LOSS, keeps=at(1, 2), extra=op_bytes.log_probabilities, forward_bytes=op_bytes.two_passes), "cross_entropy_loss"),
+    (replace(LOSS, keeps=at(1, 2), extra=op_bytes.log_probabilities, forward_bytes=op_bytes.two_passes,
+        working=op_bytes.log_probabilities), "cross_entropy_loss"),
     (RECURRENT, "gru rnn_tanh rnn_relu"),
     (replace(RECURRENT, keeps=first_and_result), "lstm"),
     (FOURIER, "fft_irfft fft_fft fft_ifft fft_irfft2 fft_irfftn fft_fft2 fft_ifft2 fft_fftn fft_ifftn"),
