@@ -20,7 +20,8 @@ class Row:
     """How ops of a family are counted.
 
     ``keeps``: values that autograd keeps for the backward, ``extra``: bytes that it keeps beside them. ``passes``: inputs whose
-    gradient takes no memory of its own, ``working``: bytes that the backward needs beside gradients while it runs.
+    gradient takes no memory of its own, ``working``: bytes that the backward needs beside gradients while it runs, ``spare``: those that
+    results take beyond their elements.
     ``backward``: flops of the backward in multiples of ``flops``. Bytes are reads and writes.
     """
 
@@ -33,6 +34,7 @@ class Row:
     backward_bytes: Callable[[Call], int] = op_bytes.gradients
     passes: Callable[[Call], Values] = lambda _: ()
     working: Callable[[Call], int] = op_bytes.nothing
+    spare: Callable[[Call], int] = op_bytes.nothing
 
 
 def nothing(_: Call) -> Values:
@@ -158,10 +160,10 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(ELEMENTWISE, backward_bytes=op_bytes.passed_on, passes=added), "add add_ sub sub_ rsub"),
     (PASSING, """neg neg_ fill_ zero_ copy_ copy cumsum flip roll triu tril repeat repeat_interleave tile clone floor ceil round
         trunc sign sgn constant_pad_nd pad reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle
-        pixel_unshuffle im2col col2im channel_shuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d slice_scatter
-        select_scatter upsample_bilinear2d upsample_linear1d upsample_bicubic2d upsample_trilinear3d complex lerp
+        pixel_unshuffle im2col col2im channel_shuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d upsample_linear1d upsample_bicubic2d upsample_trilinear3d complex lerp
         eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor
         __and__ __or__ __xor__ isnan isinf isfinite floor_divide remainder fmod argmax argmin any all bucketize one_hot"""),
+    (replace(PASSING, spare=op_bytes.around_view), "slice_scatter select_scatter"),
     (replace(PASSING, flops=op_flops.nothing, passes=everything), "cat stack concat hstack vstack"),
     (replace(ELEMENTWISE, keeps=result), "relu relu_ tanh tanh_ sigmoid sigmoid_ exp exp_"),
     (replace(COMPOSED, keeps=result), "exp2 expm1 sqrt sqrt_ rsqrt rsqrt_ reciprocal reciprocal_ tan"),
@@ -207,9 +209,9 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(LOSS, keeps=at(1, 2), extra=op_bytes.log_probabilities, forward_bytes=op_bytes.two_passes,
         working=op_bytes.log_probabilities), "cross_entropy_loss"),
     (RECURRENT, "gru rnn_tanh rnn_relu"),
-    (replace(RECURRENT, keeps=first_and_result), "lstm"),
+    (replace(RECURRENT, keeps=first_and_result, extra=op_bytes.lstm), "lstm"),
     (FOURIER, "fft_irfft fft_fft fft_ifft fft_irfft2 fft_irfftn fft_fft2 fft_ifft2 fft_fftn fft_ifftn"),
-    (replace(FOURIER, keeps=first), "fft_rfft fft_rfft2 fft_rfftn"),
+    (replace(FOURIER, keeps=first, working=op_bytes.both_halves), "fft_rfft fft_rfft2 fft_rfftn"),
     (FACTORY, """arange zeros ones full empty eye linspace zeros_like ones_like full_like empty_like new_zeros new_ones
         new_full new_empty scalar_tensor"""),
     (replace(FACTORY, category="random"), """rand randn randint randperm rand_like randn_like randint_like normal uniform_ normal_

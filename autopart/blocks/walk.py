@@ -1,7 +1,7 @@
 """What is alive while one block computes, op by op: the most in its forward and in its backward.
 
-A *storage* is a value that owns memory (a view counts as its base). The forward keeps whatever the block makes until the block
-ends, as its code does. The backward goes through the ops from last to first as autograd does: an op has the gradients of its
+A *storage* is a value that owns memory (a view counts as its base). The forward keeps what the block makes until the block ends,
+as its code does, but for results that are written inside of the next line. The backward goes through the ops from last to first as autograd does: an op has the gradients of its
 results, what it saved, the gradients that it makes, and working memory of its own; then the first two are let go. A gradient
 that is passed on as it is takes no memory again; of a value with several readers the gradients are added up, in place where
 nothing else has the first.
@@ -14,10 +14,48 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from autopart.blocks.work import Work
+from autopart.ir.analysis import packet
 from autopart.ir.graph import Op
 
 Sizes = Callable[[str], float]
 """Bytes of a value, by name."""
+
+
+INSIDE = frozenset(
+    """add sub rsub mul div neg pow exp log sqrt rsqrt square abs sin cos tanh sigmoid erf clamp sum mean dropout relu gelu
+    silu""".split()  # noqa: SIM905
+)
+IN_A_LINE = 4  # results that go into one another; one of so many gets a name, and stays
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A block's ops, what each makes that owns memory, in bytes, and of that what is kept for the backward."""
+
+    ops: Sequence[Op]
+    made: Sequence[float]
+    kept: Sequence[float]
+    readers: Callable[[str], Sequence[Op]]
+    outputs: Collection[str]
+
+    def most(self) -> float:
+        """Bytes at most, with those that are kept."""
+        held, loose, chain, most = 0.0, 0.0, 0, 0.0
+        for index, op in enumerate(self.ops):
+            most = max(most, held + loose + self.made[index])
+            inside = self._inside(index) and chain < IN_A_LINE - 1
+            held += self.kept[index] if inside else self.made[index]
+            loose = self.made[index] - self.kept[index] if inside else 0.0
+            chain = chain + 1 if inside else 0
+        return most
+
+    def _inside(self, index: int) -> bool:
+        """Whether the result is only written inside of the next op."""
+        op, following = self.ops[index], self.ops[index + 1 : index + 2]
+        if not following or len(op.outputs) != 1 or op.outputs[0].name in self.outputs:
+            return False
+        alone = [reader.name for reader in self.readers(op.outputs[0].name)] == [following[0].name]
+        return alone and packet(op) in INSIDE and packet(following[0]) in INSIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +70,8 @@ class Most:
 
 @dataclass(frozen=True)
 class Backward:
-    """A block's ops with their works, and what is alive when its backward starts: the saved bytes that the block made, and
-    gradients of ``incoming`` values. ``owner`` names the storage of a value, ``held`` are storages that the block itself lets go.
+    """A block's ops with their works, and what is alive when its backward starts: the saved bytes that the block made, less
+    ``released`` by later ones, and gradients of ``incoming`` values. ``held`` are storages that the block itself lets go.
     """
 
     ops: Sequence[Op]
@@ -44,6 +82,7 @@ class Backward:
     parameters: Collection[str]
     incoming: Sequence[str]
     held: Collection[str]
+    released: float
 
     def most(self) -> Most:
         first, later = (self._most(keeps=keeps) for keeps in (True, False))
@@ -55,7 +94,7 @@ class Backward:
         for name in self.incoming:
             grads.arrive(name, grads.make(name))
         savers = Counter(name for work in self.works for name in work.saved if name in self.held)
-        released, kept, most = 0.0, 0.0, grads.nbytes
+        released, kept, most = self.released, 0.0, grads.nbytes - self.released
         for index in reversed(range(len(self.ops))):
             op, work = self.ops[index], self.works[index]
             taken = [grads.take(value.name) for value in op.outputs]

@@ -27,7 +27,7 @@ class Work:
     (a view counts as its base; parameters and buffers never), so that a set of names counts memory once; ``saved_bytes``
     comes on top: dropout masks, statistics of norms, copies. ``wanted`` are the inputs that get a gradient; ``passed`` those of
     them whose gradient is the incoming one, or a view of it; ``working_bytes`` the backward needs while it runs, beside all
-    gradients.
+    gradients; ``spare_bytes`` results take more than their elements.
     """
 
     category: str
@@ -41,6 +41,7 @@ class Work:
     wanted: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
     working_bytes: int = 0
+    spare_bytes: int = 0
 
 
 def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True) -> Work:
@@ -64,6 +65,7 @@ def work(call: Call) -> Work:
         wanted=tuple(value.name for value in call.wanted),
         passed=tuple(value.name for value in row.passes(call) if value and value in call.wanted),
         working_bytes=row.working(call) if live else 0,
+        spare_bytes=row.spare(call),
     )
 
 

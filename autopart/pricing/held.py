@@ -3,7 +3,7 @@
 Of a stage of blocks [start, stop), with own[i] the bytes that block i makes and that are kept until its backward (or, where
 blocks are run once more, that later blocks read), and work[j] the most that block j needs beside them while it runs:
 
-    kept    = sum of own[i] + what the stage receives + what it sends and no op keeps + shared masks and tables
+    kept    = sum of own[i] + what the stage receives, and sends + shared masks and tables
     forward = max over j of  sum of own[i <= j] + forward work[j]
     backward= max over j of  sum of own[i <= j] + backward work[j]      as block j runs, later ones have let go of theirs
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from autopart.blocks import flow
 from autopart.blocks.layout import layouts
-from autopart.blocks.walk import Backward, Most
+from autopart.blocks.walk import Backward, Forward, Most
 from autopart.blocks.work import kept_storages
 from cost_models.hardware import Kind
 from cost_models.memory import PRECISIONS
@@ -69,17 +69,18 @@ def stage_running(
     """
     start, stop = interval
     blocks = [block_bytes(table, index, kind, rows, setting.recompute) for index in range(start, stop)]
-    own = np.array([block.own for block in blocks])
+    sent, owned = sent_bytes(table, rows, start, stop)
+    own = np.array([block.own for block in blocks]) - owned
     fresh = new_gradients(table, start, stop) if setting.zero < 2 else np.zeros(stop - start)
     beside = lent - (own.sum() - np.cumsum(own))  # later blocks let go of theirs
-    first = np.array([block.backward.first for block in blocks]) + beside
-    later = np.array([block.backward.later for block in blocks]) + beside
+    first = np.array([block.backward.first for block in blocks]) + beside + owned  # what is sent is not let go
+    later = np.array([block.backward.later for block in blocks]) + beside + owned
     if setting.zero >= 2:
         first = later = first + leaving
         leaving = np.zeros_like(leaving)
     first = first + fresh.sum() - np.cumsum(fresh)
     return Running(
-        kept=own.sum() + kept_at_ends(table, rows, start, stop, setting.recompute) + table.shared_bytes(rows, start, stop),
+        kept=own.sum() + received_bytes(table, rows, start, stop) + sent + table.shared_bytes(rows, start, stop),
         forward=float((np.array([block.forward for block in blocks]) + beside).max()),
         backward={
             (True, False): float(first.max()),
@@ -112,17 +113,22 @@ def new_gradients(table: BlockTable, start: int, stop: int) -> Array:
     return np.array(found[::-1], dtype=np.float64)
 
 
-def kept_at_ends(table: BlockTable, rows: int, start: int, stop: int, recompute: bool) -> float:
-    """What the stage received, and what it sends that no op of any stage keeps: values are given until their backward ends."""
-    blocks, kept = table.blocks, kept_storages(table.blocks.sharded.graph)
-    received = set(flow.stage_receives(blocks, start, stop))
-    sent = set(flow.stage_sends(blocks, start, stop))
-    owner = layouts(blocks.sharded.graph)
-    if not recompute:
-        sent = {name for name in sent if owner[name].storage not in kept}
-    else:
-        sent = {name for name in sent if name == blocks.sharded.graph.loss}
-    return table.value_bytes(received | sent, rows)
+def received_bytes(table: BlockTable, rows: int, start: int, stop: int) -> float:
+    """Values of other stages: leaves, until their backward ends."""
+    return table.value_bytes(set(flow.stage_receives(table.blocks, start, stop)), rows)
+
+
+def sent_bytes(table: BlockTable, rows: int, start: int, stop: int) -> tuple[float, Array]:
+    """Values that the stage gives, which are held until their backward ends; and by block what of them ``own`` has."""
+    graph, blocks = table.blocks.sharded.graph, table.blocks
+    place, kept = layouts(graph), kept_storages(graph)
+    sent = {place[name].storage for name in flow.stage_sends(blocks, start, stop)}
+    owned = np.zeros(stop - start)
+    for name in sent:
+        maker = graph.producer.get(name)
+        if name in kept and maker is not None and maker.name in blocks.block_of:
+            owned[blocks.block_of[maker.name] - start] += table.value_bytes({name}, rows)
+    return table.value_bytes(sent, rows), owned
 
 
 def block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute: bool) -> BlockBytes:
@@ -148,6 +154,7 @@ def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute
     def total(names: set[str]) -> float:
         return table.value_bytes(names, rows)
 
+    held = inside if again else kept & inside
     backward = Backward(
         ops=ops,
         works=works,
@@ -156,17 +163,30 @@ def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute
         working=lambda i: float(works[i].working_bytes),
         parameters=set(graph.parameter_of),
         incoming=_gradients_at(table, index + 1),
-        held=inside if again else kept & inside,
+        held=held,
+        released=0.0 if again else total(kept - inside),
     ).most()
-    passing = total({name for name in _passing(table, index) if name not in kept_storages(graph)} if not recompute else set())
-    forward = total(made - kept) + passing
+    passing = 0.0 if recompute else total(set(_passing(table, index)) - kept_storages(graph))
+
+    def forward(stays: set[str], *, with_beside: bool) -> float:
+        each = [{value.name for value in op.outputs if owner[value.name] == value.name} for op in ops]
+        extra = beside if with_beside else [0.0] * len(ops)
+        return Forward(
+            ops=ops,
+            made=[total(names) + more + work.spare_bytes for names, more, work in zip(each, extra, works, strict=True)],
+            kept=[total(names & stays) + more for names, more in zip(each, extra, strict=True)],
+            readers=lambda name: graph.users[name],
+            outputs=_outputs(table, index),
+        ).most()
+
     if not again:
-        return BlockBytes(total(kept) + sum(beside), forward, backward)
-    internal = total(inside) + sum(beside)
-    rerun = total(made) + sum(beside) + sum(size(name) for name in _gradients_at(table, index + 1))
+        own = total(kept) + sum(beside)
+        return BlockBytes(own, passing + forward(kept, with_beside=True) - own, backward)
+    own, internal = total(read_later), total(inside) + sum(beside)
+    rerun = forward(inside, with_beside=True) + sum(size(name) for name in _gradients_at(table, index + 1))
     return BlockBytes(
-        own=total(read_later),
-        forward=total(made - read_later),
+        own=own,
+        forward=forward(read_later, with_beside=False) - own,
         backward=Most(max(rerun, internal + backward.first), max(rerun, internal + backward.later)),
     )
 
