@@ -198,7 +198,8 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
         "scaled_dot_product_attention"),
     (NORMALIZATION, "layer_norm native_layer_norm rms_norm _fused_rms_norm"),
     (replace(BATCH_STATISTICS, extra=op_bytes.group_statistics), "group_norm native_group_norm"),
-    (replace(BATCH_STATISTICS, extra=op_bytes.channel_statistics), "batch_norm comm.batch_norm"),
+    (replace(BATCH_STATISTICS, extra=op_bytes.channel_statistics), "batch_norm"),
+    (replace(BATCH_STATISTICS, extra=op_bytes.channel_statistics, working=op_bytes.one_output), "comm.batch_norm"),
     (replace(BATCH_STATISTICS, extra=op_bytes.sample_channel_statistics), "instance_norm"),
     (Row("softmax", result, flops=op_flops.per_input), "softmax _softmax log_softmax _log_softmax"),
     (replace(POOL, extra=op_bytes.pool_indices), """max_pool1d max_pool2d max_pool3d max_pool2d_with_indices

@@ -44,9 +44,11 @@ class Work:
     spare_bytes: int = 0
 
 
-def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True) -> Work:
-    """``fused``: with the kernels of an accelerator (flash attention under dropout, dropout masks of a byte), else a CPU's."""
-    return work(Call(op, facts(graph), batch, fused))
+def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True, whole: int | None = None) -> Work:
+    """``fused``: with the kernels of an accelerator (flash attention under dropout, dropout masks of a byte), else a CPU's. ``whole``:
+    samples of what is gathered from all ranks.
+    """
+    return work(Call(op, facts(graph), batch, fused, whole))
 
 
 def work(call: Call) -> Work:

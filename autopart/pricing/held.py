@@ -92,13 +92,10 @@ def stage_running(
     )
 
 
-def batch_bytes(table: BlockTable, start: int, stop: int, rows: int, microbatches: int) -> float:
-    """The rank's rows of the batch, which its caller holds all step long."""
-    read = set(flow.stage_inputs(table.blocks, start, stop))
-    inputs = [source for source in table.blocks.sharded.graph.inputs if source.value.name in read]
-    return sum(
-        source.value.nbytes(rows) * (1 if source.batch_dim is None else microbatches) for source in inputs
-    )
+def batch_bytes(table: BlockTable, rows: int, microbatches: int) -> float:
+    """The rank's rows of the batch, which its caller holds all step long: also of inputs that other stages read."""
+    inputs = table.blocks.sharded.graph.inputs
+    return sum(each.value.nbytes(rows) * (1 if each.batch_dim is None else microbatches) for each in inputs)
 
 
 def new_gradients(table: BlockTable, start: int, stop: int) -> Array:

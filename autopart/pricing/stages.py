@@ -115,7 +115,7 @@ def _rank_costs(
     running = stage_running(
         table, device.kind, rows, (start, stop), Setting(stage.recompute, stage.zero), own.lent_bytes, leaving
     )
-    given = batch_bytes(table, start, stop, rows, microbatches)
+    given = batch_bytes(table, rows, microbatches)
     return RankCosts(
         rank=rank,
         stage=stage.index,

@@ -208,7 +208,10 @@ class BlockTable:
 
     def work(self, op: Op, kind: Kind, rows: int) -> Work:
         """Of one op of the graph."""
-        return self.remembered((op.name, kind, rows), lambda: op_work(op, self._graph, rows, fused=kind == "accelerator"))
+        return self.remembered((op.name, kind, rows), lambda: self._work(op, kind, rows))
+
+    def _work(self, op: Op, kind: Kind, rows: int) -> Work:
+        return op_work(op, self._graph, rows, fused=kind == "accelerator", whole=self.batch_size)
 
     def op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
         """Forward and backward of one op of the graph."""
