@@ -1,6 +1,6 @@
 """Runs one stage's list of actions: forwards and backwards, and the messages around them.
 
-Sends never block: their buffers are kept until the peer took them. Receives are posted one computation ahead, so that
+Sends never block: their buffers are kept until a later message of the peer proves that it took them. Receives are posted one computation ahead, so that
 the next message arrives while this computation runs. Every message has a tag of its own (transfer, microbatch, direction).
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from autopart.program.pieces import messages, shape
 from autopart.program.program import Kind, Piece, Transfer
-from autopart.program.steps import Step, describe, split_steps
+from autopart.program.steps import Step, describe, places, split_steps
 from autopart.runtime.comm import Axis
 from autopart.runtime.gradients import GradientSummer
 from autopart.runtime.lending import Lender
@@ -40,6 +40,17 @@ class _Arrival:
     work: dist.Work
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sent:
+    """A message under way to a peer, and what it was sent from."""
+
+    work: dist.Work
+    buffer: Tensor
+    peer: int
+    key: Key
+    doing: str
+
+
 @dataclass(eq=False)
 class _Run:
     """What one step holds: posted receives, sends under way, and by microbatch the received leaves and the given values."""
@@ -50,7 +61,7 @@ class _Run:
     seed: tuple[int, int]
     posted: set[Key] = field(default_factory=set)
     arrivals: dict[Key, list[_Arrival]] = field(default_factory=dict)
-    sends: list[tuple[dist.Work, Tensor, str]] = field(default_factory=list)
+    sends: list[_Sent] = field(default_factory=list)
     leaves: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     given: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     loss: Tensor | None = None
@@ -79,6 +90,7 @@ class Executor:
         self.incoming = [transfer for transfer in program.transfers if transfer.target == index]
         self.outgoing = [transfer for transfer in program.transfers if transfer.source == index]
         self.takes = self.stage.takes()
+        self.places = {rank: places(actions) for rank, actions in program.actions.items()}
 
     def axis(self, *, whole: bool) -> Axis:
         """The replicas of this rank's column, with their rows of a microbatch, or of all of them."""
@@ -121,9 +133,8 @@ class Executor:
                         for summer in self.summers:
                             summer.watch(last=i == last)
                     self._step(run, step)
-                    self._retire(run)
             with self._at("the end of the step"):
-                self._retire(run, block=True)
+                self._retire(run)
         except BaseException:
             for summer in self.summers:
                 summer.abandon()
@@ -142,6 +153,8 @@ class Executor:
             case Kind.SEND | Kind.RECEIVE | Kind.UPDATE:
                 raise AssertionError(f"{describe(action)} is no step of its own")
         run.arrivals.pop((action.microbatch, action.backward), None)
+        for peer in step.receives:
+            self._retire(run, peer, (action.microbatch, action.backward))
         for peer in step.sends:
             self._send(run, peer, action.microbatch, backward=action.backward)
         if action.kind is Kind.BACKWARD:
@@ -281,21 +294,23 @@ class Executor:
             with failing_as(doing):
                 work = dist.isend(moved, self.world.process_of[peer], self._group(backward), self._tag(transfer, m, backward))
             assert work is not None
-            run.sends.append((work, moved, doing))
+            run.sends.append(_Sent(work, moved, peer, (m, backward), doing))
 
     def _leaf_gradient(self, run: _Run, transfer: Transfer, m: int) -> Tensor:
         leaf = run.leaves[m][transfer.value]
         return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
-    def _retire(self, run: _Run, *, block: bool = False) -> None:
-        """Lets go of the buffers that were taken."""
+    def _retire(self, run: _Run, peer: int | None = None, key: Key = (0, False)) -> None:
+        """Lets go of buffers that were taken: a message of a peer's computation proves that it took all it received up to there.
+        Without a peer all are waited for. (gloo does not say by itself when a message has gone.)
+        """
         waiting = []
-        for work, tensor, doing in run.sends:
-            if not block and not work.is_completed():
-                waiting.append((work, tensor, doing))
+        for sent in run.sends:
+            if peer is not None and (sent.peer != peer or self.places[peer][sent.key] > self.places[peer][key]):
+                waiting.append(sent)
                 continue
-            with failing_as(doing):
-                work.wait()
+            with failing_as(sent.doing):
+                sent.work.wait()
         run.sends = waiting
 
     def _group(self, backward: bool) -> dist.ProcessGroup:

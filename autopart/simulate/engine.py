@@ -7,7 +7,8 @@ last backward is over on all ranks of the stage; sums over several stages follow
 
 Memory: what is static, gradients from the end of the first B; the activations of every microbatch from the start of its F to the
 end of its B; what an F, B, S or U needs while it runs; received values from their posting until F starts, received gradients until
-B ends; sent gradients until they are through (sent values are among the activations).
+B ends; sent gradients until a later message of the receiver proves that it took them, or the last B is over (sent values are among
+the activations).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from autopart.pricing.costs import RankCosts, Reduction, StageCosts
 from autopart.program.pieces import messages, nbytes
 from autopart.program.program import Kind, Program
 from autopart.program.reductions import BUCKET_BYTES
-from autopart.program.steps import Step, split_steps
+from autopart.program.steps import Step, places, split_steps
 from autopart.simulate.network import Network, Parcel
 from autopart.simulate.timeline import CAUSES, Event, Message, Timeline
 
@@ -71,6 +72,7 @@ class _Rank:
     missing: dict[int, int] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     changes: list[tuple[float, int]] = field(default_factory=list)
+    sent: list[tuple[int, int]] = field(default_factory=list)  # peer and microbatch of gradients that it may not have taken
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0.0))
 
 
@@ -83,6 +85,7 @@ class _Run:
         self._count = self._parcels = 0
         self._network = Network(cluster, self._schedule, self._delivered)
         self._nbytes = {back: _message_bytes(program, back) for back in (False, True)}
+        self._places = {rank: places(actions) for rank, actions in program.actions.items()}
         self._halves: dict[Key, int] = {}  # messages that are sent (-1) or posted (the receiver's step), but not both
         stage_of = {rank: stage.index for stage in program.stages for rank in stage.ranks}
         self.ranks = {rank: self._rank(program, costs, rank, stage_of[rank]) for rank in sorted(stage_of)}
@@ -143,8 +146,6 @@ class _Run:
     def _delivered(self, parcel: Parcel, start_s: float, now_s: float) -> None:
         _, sender, receiver, microbatch, backward, size, step, ready_s = parcel
         self.messages.append(Message(sender, receiver, microbatch, backward, size, ready_s, start_s, now_s))
-        if backward:
-            self.ranks[sender].changes.append((now_s, -size))
         rank = self.ranks[receiver]
         rank.missing[step] -= 1
         if rank.at == step and not rank.missing[step]:
@@ -180,15 +181,27 @@ class _Run:
     def _finish(self, rank: _Rank, start_s: float, now_s: float) -> None:
         action, _, sends = rank.steps[rank.at]
         rank.events.append(Event(rank.number, action, start_s, now_s))
+        for peer in rank.steps[rank.at].receives:
+            self._retire(rank, now_s, peer, (action.microbatch, action.backward))
         rank.seconds[_CAUSE_OF[action.kind]] += now_s - start_s
         if action.kind is Kind.REDUCE:
             rank.changes.append((now_s, -rank.costs.reduce_bytes))
         for peer in sends:
             if action.backward:
                 rank.changes.append((now_s, self._nbytes[True][rank.number, peer]))
+                rank.sent.append((peer, action.microbatch))
             self._meet((rank.number, peer, action.backward, action.microbatch), -1, now_s)
         rank.at += 1
+        if rank.at == rank.backwards[-1] + 1:
+            self._retire(rank, now_s)
         self._begin(rank, now_s)
+
+    def _retire(self, rank: _Rank, now_s: float, peer: int | None = None, key: tuple[int, bool] = (0, False)) -> None:
+        """Sent gradients that a message of the peer proves to be taken; without a peer all, after the last B."""
+        for other, microbatch in list(rank.sent):
+            if peer is None or (other == peer and self._places[peer][microbatch, True] <= self._places[peer][key]):
+                rank.sent.remove((other, microbatch))
+                rank.changes.append((now_s, -self._nbytes[True][rank.number, other]))
 
     def _reduce(self, rank: _Rank) -> None:
         """The last rank of those that sum gradients together brings the sums' times."""
