@@ -21,7 +21,7 @@ class Row:
 
     ``keeps``: values that autograd keeps for the backward, ``extra``: bytes that it keeps beside them. ``passes``: inputs whose
     gradient takes no memory of its own, ``working``: bytes that the backward needs beside gradients while it runs, ``spare``: those that
-    results take beyond their elements.
+    results take beyond their elements, ``making``: those that the forward needs while it runs.
     ``backward``: flops of the backward in multiples of ``flops``. Bytes are reads and writes.
     """
 
@@ -35,6 +35,7 @@ class Row:
     passes: Callable[[Call], Values] = lambda _: ()
     working: Callable[[Call], int] = op_bytes.nothing
     spare: Callable[[Call], int] = op_bytes.nothing
+    making: Callable[[Call], int] = op_bytes.nothing
 
 
 def nothing(_: Call) -> Values:
@@ -149,6 +150,7 @@ RECURRENT = Row("recurrent", first, op_bytes.recurrent, op_flops.recurrent, op_f
 POOL = Row("pool", first, flops=op_flops.per_input)
 LOSS = Row("loss", everything, flops=op_flops.per_input)
 FOURIER = Row("fourier", nothing, flops=op_flops.fourier, backward_bytes=op_bytes.read_and_written)
+COMM = Row("comm", nothing, flops=op_flops.nothing, backward_bytes=op_bytes.read_and_written)
 FACTORY = Row("factory", nothing, flops=op_flops.nothing)
 
 FAMILIES: tuple[tuple[Row, str], ...] = (
@@ -217,9 +219,9 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
         new_full new_empty scalar_tensor"""),
     (replace(FACTORY, category="random"), """rand randn randint randperm rand_like randn_like randint_like normal uniform_ normal_
         multinomial poisson bernoulli bernoulli_"""),
-    (Row("comm", nothing, flops=op_flops.nothing, backward_bytes=op_bytes.read_and_written), """comm.all_reduce comm.all_gather
-        comm.shard comm.to_partial tensor.all_reduce tensor.all_gather tensor.reduce_scatter tensor.all_to_all tensor.shard
-        tensor.to_partial"""),
+    (COMM, "comm.shard comm.to_partial tensor.shard tensor.to_partial"),
+    (replace(COMM, working=op_bytes.in_transit, making=op_bytes.in_transit), """comm.all_reduce comm.all_gather tensor.all_reduce
+        tensor.all_gather tensor.reduce_scatter tensor.all_to_all"""),
 )  # fmt: skip
 ROWS: Mapping[str, Row] = {name: row for row, names in FAMILIES for name in names.split()}
 

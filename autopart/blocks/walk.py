@@ -30,11 +30,14 @@ IN_A_LINE = 4  # results that go into one another; one of so many gets a name, a
 
 @dataclass(frozen=True)
 class Forward:
-    """A block's ops, what each makes that owns memory, in bytes, and of that what is kept for the backward."""
+    """A block's ops, what each makes that owns memory, in bytes, of that what is kept for the backward, and what each needs
+    while it runs.
+    """
 
     ops: Sequence[Op]
     made: Sequence[float]
     kept: Sequence[float]
+    making: Sequence[float]
     readers: Callable[[str], Sequence[Op]]
     outputs: Collection[str]
 
@@ -42,7 +45,7 @@ class Forward:
         """Bytes at most, with those that are kept."""
         held, loose, chain, most = 0.0, 0.0, 0, 0.0
         for index, op in enumerate(self.ops):
-            most = max(most, held + loose + self.made[index])
+            most = max(most, held + loose + self.made[index] + self.making[index])
             inside = self._inside(index) and chain < IN_A_LINE - 1
             held += self.kept[index] if inside else self.made[index]
             loose = self.made[index] - self.kept[index] if inside else 0.0
@@ -71,7 +74,8 @@ class Most:
 @dataclass(frozen=True)
 class Backward:
     """A block's ops with their works, and what is alive when its backward starts: the saved bytes that the block made, less
-    ``released`` by later ones, and gradients of ``incoming`` values. ``held`` are storages that the block itself lets go.
+    ``released`` by later ones, and gradients of ``incoming`` values, or none of them where somebody else holds and counts them
+    (``given``). ``held`` are storages that the block itself lets go.
     """
 
     ops: Sequence[Op]
@@ -83,6 +87,7 @@ class Backward:
     incoming: Sequence[str]
     held: Collection[str]
     released: float
+    given: bool = False
 
     def most(self) -> Most:
         first, later = (self._most(keeps=keeps) for keeps in (True, False))
@@ -92,7 +97,7 @@ class Backward:
         """``keeps``: gradients of parameters stay, or are added to those that are there."""
         grads = _Gradients(self.size)
         for name in self.incoming:
-            grads.arrive(name, grads.make(name))
+            grads.arrive(name, grads.make(name, empty=self.given))
         savers = Counter(name for work in self.works for name in work.saved if name in self.held)
         released, kept, most = self.released, 0.0, grads.nbytes - self.released
         for index in reversed(range(len(self.ops))):
@@ -128,9 +133,9 @@ class _Gradients:
         self._uses: dict[int, int] = {}
         self._bytes: dict[int, float] = {}
 
-    def make(self, name: str) -> int:
+    def make(self, name: str, *, empty: bool = False) -> int:
         buffer = len(self._bytes)
-        self._bytes[buffer], self._uses[buffer] = self._size(name), 1
+        self._bytes[buffer], self._uses[buffer] = 0.0 if empty else self._size(name), 2 if empty else 1
         self.nbytes += self._bytes[buffer]
         return buffer
 

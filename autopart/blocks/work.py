@@ -27,7 +27,7 @@ class Work:
     (a view counts as its base; parameters and buffers never), so that a set of names counts memory once; ``saved_bytes``
     comes on top: dropout masks, statistics of norms, copies. ``wanted`` are the inputs that get a gradient; ``passed`` those of
     them whose gradient is the incoming one, or a view of it; ``working_bytes`` the backward needs while it runs, beside all
-    gradients; ``spare_bytes`` results take more than their elements.
+    gradients; ``spare_bytes`` results take more than their elements, ``making_bytes`` the forward needs while it runs.
     """
 
     category: str
@@ -42,6 +42,7 @@ class Work:
     passed: tuple[str, ...] = ()
     working_bytes: int = 0
     spare_bytes: int = 0
+    making_bytes: int = 0
 
 
 def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True, whole: int | None = None) -> Work:
@@ -68,6 +69,7 @@ def work(call: Call) -> Work:
         passed=tuple(value.name for value in row.passes(call) if value and value in call.wanted),
         working_bytes=row.working(call) if live else 0,
         spare_bytes=row.spare(call),
+        making_bytes=row.making(call),
     )
 
 

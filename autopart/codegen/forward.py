@@ -17,6 +17,7 @@ from autopart.codegen.names import Namer, path_name
 from autopart.ir.graph import Op
 from autopart.plans import Stage
 from autopart.program.program import Program
+from autopart.tensor.localize import column
 
 Item = Unit | Call | Loop
 
@@ -118,7 +119,7 @@ class _Forward:
             count = len(item.calls) * item.rounds if isinstance(item, Loop) else 1
             parts.append([next(units) for _ in range(count)])
         looped = [index for index, item in enumerate(items) if isinstance(item, Loop)]
-        return ends(parts, looped, {*self.given, *self.running}, self.graph)
+        return ends(parts, looped, {*self.given, *self.running}, column(self.source.blocks, 0).sharded.graph)
 
     def _write_items(self, items: Sequence[Item], ended: Mapping[int, Sequence[str]] | None = None) -> None:
         for index, item in enumerate(items):

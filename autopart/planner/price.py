@@ -141,7 +141,8 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
     time = np.array([_time(mesh.of(part), cluster, part, parts, recompute, level) for part in parts])
     sync_s, overlap = _sync(mesh, cluster, parts, level)
     columns = [(mesh.of(part), part) for part in parts]
-    memory = [part_memory(own, cluster, part, recompute, level, sharers(own, parts)) for own, part in columns]
+    microbatches = -(-mesh.table.batch_size // samples)
+    memory = [part_memory(own, cluster, part, recompute, level, sharers(own, parts), microbatches) for own, part in columns]
     capacity, static, inflight, transient, output = (np.concatenate(rows) for rows in zip(*memory, strict=True))
     return Option(
         parts=parts,

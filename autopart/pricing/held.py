@@ -42,10 +42,11 @@ class BlockBytes:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a stage runs its blocks."""
+    """How a stage runs its blocks. ``joined``: what it receives comes in pieces, from replicas that are others than its own."""
 
     recompute: bool = False
     zero: int = 0
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,9 @@ def stage_running(
     the last of a step, or every one where whole gradients do not stay.
     """
     start, stop = interval
-    blocks = [block_bytes(table, index, kind, rows, setting.recompute) for index in range(start, stop)]
+    given = stop if stop < table.count and not setting.joined else None  # gradients that came are used where they lie
+    blocks = [block_bytes(table, i, kind, rows, setting.recompute, given=i + 1 == given) for i in range(start, stop)]
+    received = received_bytes(table, rows, start, stop)
     sent, owned = sent_bytes(table, rows, start, stop)
     own = np.array([block.own for block in blocks]) - owned
     fresh = new_gradients(table, start, stop) if setting.zero < 2 else np.zeros(stop - start)
@@ -80,8 +83,8 @@ def stage_running(
         leaving = np.zeros_like(leaving)
     first = first + fresh.sum() - np.cumsum(fresh)
     return Running(
-        kept=own.sum() + received_bytes(table, rows, start, stop) + sent + table.shared_bytes(rows, start, stop),
-        forward=float((np.array([block.forward for block in blocks]) + beside).max()),
+        kept=own.sum() + received + sent + table.shared_bytes(rows, start, stop),
+        forward=float((np.array([block.forward for block in blocks]) + beside).max()) + (received if setting.joined else 0.0),
         backward={
             (True, False): float(first.max()),
             (True, True): float((first + leaving).max()),
@@ -128,12 +131,12 @@ def sent_bytes(table: BlockTable, rows: int, start: int, stop: int) -> tuple[flo
     return table.value_bytes(sent, rows), owned
 
 
-def block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute: bool) -> BlockBytes:
-    key = ("bytes", index, kind, rows, recompute)
-    return table.remembered(key, lambda: _block_bytes(table, index, kind, rows, recompute))
+def block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute: bool, *, given: bool) -> BlockBytes:
+    key = ("bytes", index, kind, rows, recompute, given)
+    return table.remembered(key, lambda: _block_bytes(table, index, kind, rows, recompute, given))
 
 
-def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute: bool) -> BlockBytes:
+def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute: bool, given: bool) -> BlockBytes:
     graph, blocks = table.blocks.sharded.graph, table.blocks
     block = blocks.blocks[index]
     ops = [table.op(name) for name in block.ops]
@@ -162,6 +165,7 @@ def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute
         incoming=_gradients_at(table, index + 1),
         held=held,
         released=0.0 if again else total(kept - inside),
+        given=given,
     ).most()
     passing = 0.0 if recompute else total(set(_passing(table, index)) - kept_storages(graph))
 
@@ -172,6 +176,7 @@ def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute
             ops=ops,
             made=[total(names) + more + work.spare_bytes for names, more, work in zip(each, extra, works, strict=True)],
             kept=[total(names & stays) + more for names, more in zip(each, extra, strict=True)],
+            making=[float(work.making_bytes) for work in works],
             readers=lambda name: graph.users[name],
             outputs=_outputs(table, index),
         ).most()
@@ -180,7 +185,8 @@ def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute
         own = total(kept) + sum(beside)
         return BlockBytes(own, passing + forward(kept, with_beside=True) - own, backward)
     own, internal = total(read_later), total(inside) + sum(beside)
-    rerun = forward(inside, with_beside=True) + sum(size(name) for name in _gradients_at(table, index + 1))
+    coming = 0.0 if given else sum(size(name) for name in _gradients_at(table, index + 1))
+    rerun = forward(inside, with_beside=True) + coming
     return BlockBytes(
         own=own,
         forward=forward(read_later, with_beside=False) - own,

@@ -17,7 +17,6 @@ from autopart.pricing.costs import RankCosts, Reduction, StageCosts
 from autopart.pricing.held import Setting, batch_bytes, stage_running
 from autopart.pricing.network import side_by_side
 from autopart.pricing.table import Array, BlockTable, elements
-from autopart.program.reductions import BUCKET_BYTES, UNDER_WAY
 from cost_models.collective import Topology
 from cost_models.memory import PRECISIONS, usable_bytes
 
@@ -32,6 +31,7 @@ def stage_costs(tables: Tables, plan: Plan, cluster: Cluster, split: Collection[
     """
     held = _held(tables, plan, split)
     of: dict[tuple[int, int], RankCosts] = {}
+    joined = len({(stage.shares, stage.tensor) for stage in plan.stages}) > 1
     for stage in plan.stages:
         alike: dict[object, RankCosts] = {}  # ranks of one type with as many rows pay the same in their column
         for rank in stage.ranks:
@@ -39,10 +39,8 @@ def stage_costs(tables: Tables, plan: Plan, cluster: Cluster, split: Collection[
             across = topology(cluster, stage.replica(replica))
             key = cluster.device(rank), stage.shares[replica], column, across
             if key not in alike:
-                shared = held[stage.index, column]
-                alike[key] = _rank_costs(
-                    tables(stage, column), cluster, stage, rank, across, shared, plan.schedule.microbatches
-                )
+                shared, count = held[stage.index, column], plan.schedule.microbatches
+                alike[key] = _rank_costs(tables(stage, column), cluster, stage, rank, across, shared, count, joined)
             of[stage.index, rank] = replace(alike[key], rank=rank)
     return StageCosts(of, tuple(_reductions(held, plan, cluster, tables)))
 
@@ -98,6 +96,7 @@ def _rank_costs(
     columns: Topology,
     held: Mapping[str, _Sharers],
     microbatches: int,
+    joined: bool,
 ) -> RankCosts:
     start, stop = interval(table, stage)
     device, rows = cluster.device(rank), stage.share_of(rank)
@@ -113,16 +112,16 @@ def _rank_costs(
     own, sums = _zero(table, cluster, stage, rank, held), _sum_bytes(table, stage, rank, held)
     leaving = own.leaving_bytes + sums.leaving
     running = stage_running(
-        table, device.kind, rows, (start, stop), Setting(stage.recompute, stage.zero), own.lent_bytes, leaving
+        table, device.kind, rows, (start, stop), Setting(stage.recompute, stage.zero, joined), own.lent_bytes, leaving
     )
-    given = batch_bytes(table, rows, microbatches)
     return RankCosts(
         rank=rank,
         stage=stage.index,
         forward_s=forward_s + table.shared_s(device, rows, start, stop) + own.forward_s,
         backward_s=backward_s + (forward_s if stage.recompute else 0.0) + own.backward_s,
         update_s=table.update_s(device, own.updated) + own.spread_s,
-        static_bytes=ceil(table.static_bytes(start, stop) - own.saved_bytes + given),
+        static_bytes=int(table.static_bytes(start, stop) - own.saved_bytes),
+        batch_bytes=int(batch_bytes(table, rows, microbatches)),
         inflight_bytes=ceil(running.kept),
         transient_bytes=ceil(max(running.forward, running.backward[False, False])),
         update_bytes=int(table.update_transient(device, own.updated)),
@@ -192,7 +191,7 @@ def _sum_bytes(table: BlockTable, stage: Stage, rank: int, held: Mapping[str, _S
         nbytes = PRECISIONS[table.precision].gradient_bytes
         sizes = [nbytes * elements(each) for each in table.parameters(start, stop) if each.name in names]
         by_block = nbytes * np.array([_elements(table, names, block, block + 1) for block in range(start, stop)])
-        most = UNDER_WAY * max(BUCKET_BYTES, *sizes, 0)
+        most = zero.UNDER_WAY * max(zero.ROW_BYTES, *sizes, 0)
         ready = np.cumsum(by_block[::-1])[::-1]
         overlaps = len(who.stages) == 1
         found = _Sums(

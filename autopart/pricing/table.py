@@ -20,6 +20,7 @@ from autopart.blocks.blocks import Blocks
 from autopart.blocks.work import Work, op_work
 from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
+from autopart.pricing.held import block_bytes
 from autopart.pricing.ops import activation_factor, casts, op_seconds
 from autopart.sharding import comm
 from autopart.tensor import reshard
@@ -30,8 +31,6 @@ from cost_models.memory import PRECISIONS, frozen_bytes, state_bytes, update_tra
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
-
-GRADIENTS_ALIVE = 2  # of an op's results while its backward runs: theirs, and those of its inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +47,10 @@ class Seconds:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """Bytes by block: held from forward to backward, and while the block runs; ``output[j]``: what a stage ending at j sends."""
+    """Bytes by block, for the planner: held from forward to backward, and while the block runs; ``output[j]``: what a stage ending
+    at j sends. Sums and maxima of them are never less than what ``held.stage_running`` finds of a stage: that lets go of what later
+    blocks held, and counts once what one block makes and another keeps.
+    """
 
     inflight: Array
     transient: Array
@@ -69,7 +71,6 @@ class _Block:
 
     kept: float
     inputs: float
-    working: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,15 +233,15 @@ class BlockTable:
         return Seconds(forward, backward)
 
     def _kept(self, kind: Kind, rows: int, recompute: bool) -> Kept:
-        def evaluate(index: int) -> tuple[float, float, float]:
+        def evaluate(index: int) -> tuple[float, float]:
             block = self.remembered(("block", index, kind, rows), lambda: self._block(index, kind, rows))
-            return block.kept, block.inputs, block.working
+            needs = block_bytes(self, index, kind, rows, recompute, given=False)
+            working = max(needs.forward, needs.backward.first, needs.backward.later, 0.0)
+            again = recompute and self.blocks.blocks[index].recomputable
+            return (block.inputs if again else block.kept), working
 
-        saved, inputs, working = self._spread(evaluate)
-        sent = self.cut(rows).values
-        if recompute:
-            return Kept(inputs, saved + working, sent)
-        return Kept(saved, working, sent)
+        inflight, working = self._spread(evaluate)
+        return Kept(inflight, working, self.cut(rows).values)
 
     def _block(self, index: int, kind: Kind, rows: int) -> _Block:
         ops = [self._ops[name] for name in self.blocks.blocks[index].ops]
@@ -250,10 +251,7 @@ class BlockTable:
         saved = {name for work in works for name in work.saved if name in made} | inputs
         copies = sum(self._weight_copies(op, work) for op, work in zip(ops, works, strict=True))
         beside = sum(work.saved_bytes for work in works) * activation_factor(self.precision)
-        results = [sum(self._nbytes(value, rows) for value in op.outputs) for op in ops]
-        weights = [float(parameter.value.nbytes(1)) for parameter in self.parameters(index, index + 1)]
-        working = GRADIENTS_ALIVE * max(results, default=0) + max(weights, default=0.0)
-        return _Block(self.value_bytes(saved, rows) + beside + copies, self.value_bytes(inputs, rows), working)
+        return _Block(self.value_bytes(saved, rows) + beside + copies, self.value_bytes(inputs, rows))
 
     def value_bytes(self, names: set[str], rows: int) -> float:
         """Together, in this precision."""

@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 
 ROW_BYTES = 25 * 2**20  # as gradients are summed without ZeRO: ``program.reductions.BUCKET_BYTES``
 
+UNDER_WAY = 2  # rows, or buckets, that travel at a time: ``program.reductions.UNDER_WAY``
+
 
 def saved_bytes(level: int, ranks: int, optimizer: str, precision: str) -> float:
     """Of the bytes of a trainable parameter those that a rank leaves to the others."""
@@ -35,9 +37,12 @@ def saved_bytes(level: int, ranks: int, optimizer: str, precision: str) -> float
     return sum(shared[: level + 1]) * (1 - 1 / ranks)
 
 
-def running_bytes(level: int, blocks: Array, precision: str) -> Array:
-    """[n] bytes beside what is kept while each block runs, of ``blocks`` trainable elements."""
+def running_bytes(level: int, blocks: Array, precision: str, ranks: int) -> Array:
+    """[n] bytes beside what is kept while each block runs, of ``blocks`` trainable elements that ``ranks`` hold."""
     gradients = blocks * PRECISIONS[precision].gradient_bytes
+    if level == 0:
+        travelling = min(UNDER_WAY * max(ROW_BYTES, gradients.max(initial=0.0)), gradients.sum()) if ranks > 1 else 0.0
+        return np.full_like(gradients, travelling)
     found = lent_bytes(level, blocks, precision) + leaving_bytes(level, blocks, precision)
     return found + gradients if level >= 2 else found
 

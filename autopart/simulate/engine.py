@@ -96,7 +96,8 @@ class _Run:
         steps = split_steps(program.actions[rank])
         backwards = [number for number, step in enumerate(steps) if step.action.kind is Kind.BACKWARD]
         state = _Rank(rank, costs.of[stage, rank], steps, received, backwards)
-        state.changes.append((0.0, state.costs.static_bytes - state.costs.gradient_bytes))
+        held = state.costs.static_bytes + state.costs.batch_bytes
+        state.changes.append((0.0, held - state.costs.gradient_bytes))
         return state
 
     def play(self) -> None:
