@@ -31,8 +31,8 @@ def facts(graph: Graph) -> Facts:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """``fused``: kernels as on an accelerator (flash attention, one-byte dropout masks), else as on a CPU. ``whole``: rows of what was
-    gathered from all ranks; those of the batch if nothing is said.
+    """``fused``: kernels as on an accelerator (flash attention, one-byte dropout masks), else as on a CPU. ``whole``: rows of
+    what was gathered from all ranks; those of the batch if nothing is said.
     """
 
     op: Op

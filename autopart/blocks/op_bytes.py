@@ -152,7 +152,7 @@ def recurrent(call: Call) -> int:
 
 
 def lstm(call: Call) -> int:
-    """oneDNN's workspaces, results and states of every layer on a CPU in float32; elsewhere gates and states."""
+    """OneDNN's workspaces, results and states of every layer on a CPU in float32; elsewhere gates and states."""
     data, hidden = call.tensors[0], call.outputs[-1]
     if call.fused or data.dtype != "float32":
         return recurrent(call)

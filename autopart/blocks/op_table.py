@@ -20,9 +20,9 @@ class Row:
     """How ops of a family are counted.
 
     ``keeps``: values that autograd keeps for the backward, ``extra``: bytes that it keeps beside them. ``passes``: inputs whose
-    gradient takes no memory of its own, ``working``: bytes that the backward needs beside gradients while it runs, ``spare``: those that
-    results take beyond their elements, ``making``: those that the forward needs while it runs.
-    ``backward``: flops of the backward in multiples of ``flops``. Bytes are reads and writes.
+    gradient takes no memory of its own, ``working``: bytes that the backward needs beside gradients while it runs, ``spare``:
+    those that results take beyond their elements, ``making``: those that the forward needs while it runs. ``backward``: flops of
+    the backward in multiples of ``flops``. Bytes are reads and writes.
     """
 
     category: str
@@ -122,7 +122,11 @@ def viewed(call: Call) -> Values:
 
 def added(call: Call) -> Values:
     """The gradient of what is subtracted, or multiplied by a number, is not the one that came."""
-    scaled = call.at(0 if call.packet == "rsub" else 1) if call.packet not in ("add", "add_") or call.literal(2, "alpha", 1) != 1 else None
+    scaled = (
+        call.at(0 if call.packet == "rsub" else 1)
+        if call.packet not in ("add", "add_") or call.literal(2, "alpha", 1) != 1
+        else None
+    )
     return (value for value in as_it_came(call) if value is not scaled)
 
 
@@ -162,7 +166,8 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(ELEMENTWISE, backward_bytes=op_bytes.passed_on, passes=added), "add add_ sub sub_ rsub"),
     (PASSING, """neg neg_ fill_ zero_ copy_ copy cumsum flip roll triu tril repeat repeat_interleave tile clone floor ceil round
         trunc sign sgn constant_pad_nd pad reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle
-        pixel_unshuffle im2col col2im channel_shuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d upsample_linear1d upsample_bicubic2d upsample_trilinear3d complex lerp
+        pixel_unshuffle im2col col2im channel_shuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d
+        upsample_bilinear2d upsample_linear1d upsample_bicubic2d upsample_trilinear3d complex lerp
         eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor
         __and__ __or__ __xor__ isnan isinf isfinite floor_divide remainder fmod argmax argmin any all bucketize one_hot"""),
     (replace(PASSING, spare=op_bytes.around_view), "slice_scatter select_scatter"),

@@ -1,10 +1,10 @@
 """What is alive while one block computes, op by op: the most in its forward and in its backward.
 
 A *storage* is a value that owns memory (a view counts as its base). The forward keeps what the block makes until the block ends,
-as its code does, but for results that are written inside of the next line. The backward goes through the ops from last to first as autograd does: an op has the gradients of its
-results, what it saved, the gradients that it makes, and working memory of its own; then the first two are let go. A gradient
-that is passed on as it is takes no memory again; of a value with several readers the gradients are added up, in place where
-nothing else has the first.
+as its code does, but for results that are written inside of the next line. The backward goes through the ops from last to first
+as autograd does: an op has the gradients of its results, what it saved, the gradients that it makes, and working memory of its
+own; then the first two are let go. A gradient that is passed on as it is takes no memory again; of a value with several readers
+the gradients are added up, in place where nothing else has the first.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Forward:
     def most(self) -> float:
         """Bytes at most, with those that are kept."""
         held, loose, chain, most = 0.0, 0.0, 0, 0.0
-        for index, op in enumerate(self.ops):
+        for index in range(len(self.ops)):
             most = max(most, held + loose + self.made[index] + self.making[index])
             inside = self._inside(index) and chain < IN_A_LINE - 1
             held += self.kept[index] if inside else self.made[index]

@@ -46,8 +46,8 @@ class Work:
 
 
 def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True, whole: int | None = None) -> Work:
-    """``fused``: with the kernels of an accelerator (flash attention under dropout, dropout masks of a byte), else a CPU's. ``whole``:
-    samples of what is gathered from all ranks.
+    """``fused``: with the kernels of an accelerator (flash attention under dropout, dropout masks of a byte), else a CPU's.
+    ``whole``: samples of what is gathered from all ranks.
     """
     return work(Call(op, facts(graph), batch, fused, whole))
 

@@ -10,7 +10,9 @@ from autopart.codegen.functions import Unit
 from autopart.ir.graph import Graph, Size
 
 
-def ends(parts: Sequence[Sequence[Unit]], looped: Collection[int], kept: Collection[str], graph: Graph) -> Mapping[int, list[str]]:
+def ends(
+    parts: Sequence[Sequence[Unit]], looped: Collection[int], kept: Collection[str], graph: Graph
+) -> Mapping[int, list[str]]:
     """By part of a forward (one block, or the rounds of a loop) the values that nobody reads after it.
 
     Left out are what autograd keeps anyway, what has no samples, what parts in ``looped`` make (their variables are taken again

@@ -38,8 +38,8 @@ def sharers(mesh: Mesh, parts: Sequence[Part]) -> Sharers:
 def part_memory(
     mesh: Mesh, cluster: Cluster, part: Part, recompute: bool, level: int, held: Sharers, microbatches: int
 ) -> tuple[Array, ...]:
-    """Capacity [2] beside the rows of a batch, then static, in flight, transient [2, n] and results [2, n + 1] of a part: in a step, and at the update.
-    ``mesh`` is that of the part's columns.
+    """Capacity [2] beside the rows of a batch, then static, in flight, transient [2, n] and results [2, n + 1] of a part: in a
+    step, and at the update. ``mesh`` is that of the part's columns.
     """
     table, device, rows = mesh.table, cluster.groups[part.group].device, max(part.samples)
     kept, shared, cut = table.kept(device, rows, recompute), table.shared_bytes(rows), table.cut(rows)

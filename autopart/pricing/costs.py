@@ -12,10 +12,10 @@ class RankCosts:
 
     Seconds of one microbatch without messages to other stages, except ``update_s`` (once a step); ``beside_s`` are those of
     forward and backward that another execution could hide, for ZeRO's messages. Bytes on this device. While it
-    runs the rank holds ``static_bytes``, its rows of the batch, ``inflight_bytes`` for every microbatch between its F and the end of its B,
-    and ``transient_bytes`` during any F or B; during the update ``static_bytes`` and ``update_bytes``. Of ``static_bytes``,
-    ``gradient_bytes`` come in the first B of a step. What is needed in its first and in its last B, beside gradients that were
-    there before, is in ``backward_bytes`` by (first, last); while gradients are summed ``reduce_bytes`` are.
+    runs the rank holds ``static_bytes``, its rows of the batch, ``inflight_bytes`` for every microbatch between its F and the end
+    of its B, and ``transient_bytes`` during any F or B; during the update ``static_bytes`` and ``update_bytes``. Of
+    ``static_bytes``, ``gradient_bytes`` come in the first B of a step. What is needed in its first and in its last B, beside
+    gradients that were there before, is in ``backward_bytes`` by (first, last); while gradients are summed ``reduce_bytes`` are.
     ``capacity_bytes`` is the device's memory less the framework's reserve.
     """
 
@@ -44,8 +44,16 @@ class RankCosts:
         alone = microbatches == 1
         before = held * self.inflight_bytes + max(self.transient_bytes, self.backward_needs(first=True, last=alone))
         after = min(held, microbatches - 1) * self.inflight_bytes + self.transient_bytes
-        ends = self.reduce_bytes if alone else max(self.reduce_bytes, self.inflight_bytes + self.backward_needs(first=False, last=True))
-        return self.static_bytes + self.batch_bytes + max(before - self.gradient_bytes, 0 if alone else after, ends, self.update_bytes)
+        ends = (
+            self.reduce_bytes
+            if alone
+            else max(self.reduce_bytes, self.inflight_bytes + self.backward_needs(first=False, last=True))
+        )
+        return (
+            self.static_bytes
+            + self.batch_bytes
+            + max(before - self.gradient_bytes, 0 if alone else after, ends, self.update_bytes)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,8 +65,8 @@ class Running:
 def stage_running(
     table: BlockTable, kind: Kind, rows: int, interval: tuple[int, int], setting: Setting, lent: Array, leaving: Array
 ) -> Running:
-    """``lent`` [blocks] is needed while each runs, forward or backward, ``leaving`` in the backward in which gradients are summed:
-    the last of a step, or every one where whole gradients do not stay.
+    """``lent`` [blocks] is needed while each runs, forward or backward, ``leaving`` in the backward in which gradients are
+    summed: the last of a step, or every one where whole gradients do not stay.
     """
     start, stop = interval
     given = stop if stop < table.count and not setting.joined else None  # gradients that came are used where they lie
@@ -122,7 +122,7 @@ def sent_bytes(table: BlockTable, rows: int, start: int, stop: int) -> tuple[flo
     """Values that the stage gives, which are held until their backward ends; and by block what of them ``own`` has."""
     graph, blocks = table.blocks.sharded.graph, table.blocks
     place, kept = layouts(graph), kept_storages(graph)
-    sent = {place[name].storage for name in flow.stage_sends(blocks, start, stop)}
+    sent = {place[name].storage for name in flow.stage_sends(blocks, start, stop) if name != graph.loss}
     owned = np.zeros(stop - start)
     for name in sent:
         maker = graph.producer.get(name)

@@ -194,9 +194,7 @@ def _sum_bytes(table: BlockTable, stage: Stage, rank: int, held: Mapping[str, _S
         most = zero.UNDER_WAY * max(zero.ROW_BYTES, *sizes, 0)
         ready = np.cumsum(by_block[::-1])[::-1]
         overlaps = len(who.stages) == 1
-        found = _Sums(
-            found.leaving + (np.minimum(ready, most) if overlaps else 0.0), found.reducing + min(sum(sizes), most)
-        )
+        found = _Sums(found.leaving + (np.minimum(ready, most) if overlaps else 0.0), found.reducing + min(sum(sizes), most))
     return found
 
 

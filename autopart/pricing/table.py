@@ -47,9 +47,9 @@ class Seconds:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """Bytes by block, for the planner: held from forward to backward, and while the block runs; ``output[j]``: what a stage ending
-    at j sends. Sums and maxima of them are never less than what ``held.stage_running`` finds of a stage: that lets go of what later
-    blocks held, and counts once what one block makes and another keeps.
+    """Bytes by block, for the planner: held from forward to backward, and while the block runs; ``output[j]``: what a stage
+    ending at j sends. Sums and maxima of them are never less than what ``held.stage_running`` finds of a stage: that lets go of
+    what later blocks held, and counts once what one block makes and another keeps.
     """
 
     inflight: Array

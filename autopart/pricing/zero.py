@@ -57,7 +57,9 @@ def leaving_bytes(level: int, blocks: Array, precision: str) -> Array:
 def lent_bytes(level: int, blocks: Array, precision: str) -> Array:
     """[n] of parameters that are gathered for each block, and meanwhile for the next one."""
     parameters = blocks * PRECISIONS[precision].parameter_bytes
-    found: Array = np.minimum(2 * np.maximum(parameters, ROW_BYTES), parameters.sum()) if level == 3 else np.zeros_like(parameters)
+    found: Array = (
+        np.minimum(2 * np.maximum(parameters, ROW_BYTES), parameters.sum()) if level == 3 else np.zeros_like(parameters)
+    )
     return found
 
 

@@ -101,8 +101,9 @@ def _track(
 
 
 class _BatchNorm(torch.autograd.Function):
-    """Keeps the input and two numbers of every channel, as on one device. With c = x - mean, r = 1 / sqrt(var + eps) and E the mean
-    over all replicas, the gradient is r w (dy - E[dy] - c r^2 E[dy c]). The variance is found in a second pass, for accuracy.
+    """Keeps the input and two numbers of every channel, as on one device. With c = x - mean, r = 1 / sqrt(var + eps) and E the
+    mean over all replicas, the gradient is r w (dy - E[dy] - c r^2 E[dy c]). The variance is found in a second pass, for
+    accuracy.
     """
 
     @staticmethod

@@ -1,7 +1,8 @@
 """Runs one stage's list of actions: forwards and backwards, and the messages around them.
 
-Sends never block: their buffers are kept until a later message of the peer proves that it took them. Receives are posted one computation ahead, so that
-the next message arrives while this computation runs. Every message has a tag of its own (transfer, microbatch, direction).
+Sends never block: their buffers are kept until a later message of the peer proves that it took them. Receives are posted one
+computation ahead, so that the next message arrives while this computation runs. Every message has a tag of its own (transfer,
+microbatch, direction).
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from autopart.runtime.world import failing_as
 
 T = TypeVar("T")
 
+
 class Outbox:
     """Buckets of parameters that leave in a fixed order, each when a backward has reached all of it; ``launch(i)`` sends one."""
 

@@ -5,10 +5,10 @@ computes, sends. Sends do not block. Receives are posted one step ahead, and a m
 posted. Gradient sums start while the last backward still runs: they go in buckets, the first as soon as its share of the
 last backward is over on all ranks of the stage; sums over several stages follow when those stages' own are through.
 
-Memory: what is static, gradients from the end of the first B; the activations of every microbatch from the start of its F to the
-end of its B; what an F, B, S or U needs while it runs; received values from their posting until F starts, received gradients until
-B ends; sent gradients until a later message of the receiver proves that it took them, or the last B is over (sent values are among
-the activations).
+Memory: what is static, gradients from the end of the first B; the activations of every microbatch from the start of its F to
+the end of its B; what an F, B, S or U needs while it runs; received values from their posting until F starts, received gradients
+until B ends; sent gradients until a later message of the receiver proves that it took them, or the last B is over (sent values
+are among the activations).
 """
 
 from __future__ import annotations

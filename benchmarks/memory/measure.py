@@ -19,12 +19,58 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils._pytree import tree_leaves
 
 from autopart.pipeline import Front, simulated
+from autopart.pricing.table import BlockTable
 from autopart.runtime import DistributedModule, ShardSampler, pick, samples_in
-from tests.parity.parity import Case, compiled, user_batch
+from cost_models.hardware import DeviceType
+from tests.fronts import front
+from tests.parity.parity import Case, Part, compiled, user_batch
 from tests.ranks import run_ranks
+from tests.zoo import ZOO
 
 STEPS = 2  # the optimizer's state is made in the first
 TIMEOUT_S = 300.0
+
+
+CPU = DeviceType("cpu-core", 2**34, 1e10, {"float32": 5e10}, 1e-6, kind="cpu")  # its kind alone counts
+PLANS = ("one rank", "recompute", "two stages", "data 2", "tensor 2", "ZeRO 1", "ZeRO 2", "ZeRO 3")
+
+
+def source_of(name: str) -> Front:
+    """A model of the zoo in float32."""
+    return front(name, precision="float32")
+
+
+def measured_case(name: str, plan: str, activation_bytes: int) -> Case | None:
+    """A plan with so many bytes saved by one microbatch on one rank; None where the model has none like it."""
+    entry = ZOO[name]
+    if entry.batchless and plan not in ("one rank", "recompute", "two stages"):
+        return None
+    microbatches = 1 if entry.mixes_samples or entry.batchless else 4 if plan == "two stages" else 2
+    rows = 12 if entry.batchless else _rows(name, activation_bytes)
+    halves = (rows // 2, rows // 2)
+    match plan:
+        case "one rank":
+            parts = (Part((rows,)),)
+        case "recompute":
+            parts = (Part((rows,), recompute=True),)
+        case "two stages":
+            parts = (Part((rows,)), Part((rows,)))
+        case "data 2":
+            parts = (Part(halves),)
+        case "tensor 2":
+            parts = (Part((rows,), tensor=2),)
+        case _:
+            parts = (Part(halves, zero=int(plan[-1])),)
+    return Case(parts, microbatches=microbatches)
+
+
+def _rows(name: str, activation_bytes: int) -> int:
+    """A multiple of 4."""
+    if name == "two_towers":  # its scores grow with the square of the rows
+        return 1500
+    table = BlockTable(source_of(name).blocks, "float32", "adamw", 64)
+    few, more = (table.kept(CPU, rows, recompute=False).inflight.sum() for rows in (8, 16))
+    return max(4, int(8 * activation_bytes / (more - few)) // 4 * 4)
 
 
 @dataclass(frozen=True, slots=True)

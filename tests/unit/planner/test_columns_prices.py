@@ -213,12 +213,6 @@ def test_messages_of_zero_are_not_in_the_bound(index: Index) -> None:
     assert scored[1].costs.of[0, 0].beside_s == pytest.approx((3 * ring_s(4, 64, INSIDE), 6 * ring_s(4, 64, INSIDE)))
 
 
-def _messages(index: Index, rows: int) -> float:
-    """Of the block with the most on its boundaries."""
-    cut = index.table.cut(rows)
-    return float((cut.values + cut.gradients)[1] * 2)
-
-
 def test_what_several_stages_hold_is_not_shared_out(index: Index) -> None:
     tied = _tied(index)
     stages = (Stage(0, ("fc0",), (0, 1), (4, 4), data=2, zero=3), Stage(1, ("fc1", "fc2"), (2, 3), (4, 4), data=2, zero=3))

@@ -153,8 +153,8 @@ def test_memory_by_hand() -> None:
     assert timeline.memory[0][:6] == ((0, 1110), (1, 1222), (2, 1212), (4, 1222), (6, 1222), (7, 1222))
     # At the end, when backward follows backward, two gradients: one in use and one posted.
     assert timeline.peak_bytes[0] == 1000 + 2 * 100 + 10 + 2 * 12
-    # Rank 1 holds one, from the start of B0 on the value of F1, and from its end its gradient: that of a microbatch is let go when
-    # the value of the next but one comes, which rank 0 sends after it took the gradient.
+    # Rank 1 holds one, from the start of B0 on the value of F1, and from its end its gradient, which it lets go of when the value
+    # of the next but one comes: rank 0 sends that after it took the gradient.
     assert timeline.memory[1][:4] == ((0, 1012), (1, 1110), (2, 1122), (4, 1122))
     assert timeline.peak_bytes[1] == 1000 + 100 + 10 + 12 + 12
     assert {rank: levels[-1][1] for rank, levels in timeline.memory.items()} == {0: 1000, 1: 1000}
