@@ -5,9 +5,11 @@
     │   ├── ModelError        a model file, its factory, its example inputs
     │   ├── TraceError        what torch.export can't trace, with module, source line and remedy
     │   ├── ClusterError      a cluster file or the device catalogue
+    │   ├── CostsError        a file of measured costs
     │   ├── ProfileError      a profiled graph
     │   └── PlanError         a plan file: malformed, or of another model or cluster
     ├── Infeasible            the answer is no (exit status 1): what is missing, the nearest change that helps
+    ├── Incomplete            what was found out is not all that is needed (exit status 1)
     └── RunError              a rank died, a checkpoint does not match (exit status 1)
 
 A mistake of autopart's own is an ``assert`` with a message, never one of these.
@@ -45,8 +47,12 @@ class ClusterError(InputError):
     """A cluster file, or a device type that nobody knows."""
 
 
+class CostsError(InputError):
+    """A file of measured costs that is malformed, or of another machine or kind of device."""
+
+
 class ProfileError(InputError):
-    """A profiled graph that is malformed, or of a kind that can't be planned yet."""
+    """A profiled graph or layer profile that is malformed."""
 
 
 class PlanError(InputError):
@@ -55,6 +61,12 @@ class PlanError(InputError):
 
 class Infeasible(AutopartError):  # noqa: N818 - an answer, not an error
     """No plan fits; the remedy names the nearest change that helps."""
+
+    exit_status = 1
+
+
+class Incomplete(AutopartError):  # noqa: N818 - an answer, not an error
+    """Something was written that a person must complete."""
 
     exit_status = 1
 

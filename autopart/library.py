@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 from autopart import pipeline
 from autopart.cluster.load import load_cluster
 from autopart.errors import InputError, PlanError
+from autopart.explain.text import format_explanation
 from autopart.frontend.load import Loaded, load, loaded_from
 from autopart.package import write_package
 from autopart.planfile import load_plan as read_plan
@@ -46,10 +47,31 @@ class PlannedModel:
         """Write plan.json."""
         save_plan(self.plan, path)
 
-    def explain(self) -> str:
-        """The plan as ``autopart show`` prints it, and what forces its choices."""
+    def show(self) -> str:
+        """The plan as ``autopart show`` prints it, and what in the model forces its choices."""
         notes = describe(self.front.blocks.sharded.mixing) if self.front else ()
         return "\n".join([format_plan(self.plan, load_cluster(self.plan.cluster.path)), *notes])
+
+    def explain(
+        self,
+        *,
+        why_not: str | Sequence[str] = (),
+        what_if: str | Sequence[str] = (),
+        op: str | None = None,
+        gap: float = 0.01,
+        time_limit_s: float = 20.0,
+    ) -> str:
+        """What ``autopart explain`` prints: answers to these questions, or without any what bounds the step, what else there is
+        and what would help. Each takes a search of up to ``time_limit_s``.
+
+        ``why_not="ddp"``, ``why_not=["stages=3", "rank 7"]``; ``what_if="memory = 24 GiB"``, where several changes hold together;
+        ``op`` names an op, a module, a block or a parameter. Raises InputError for what there is not.
+        """
+        wishes, changes = ([each] if isinstance(each, str) else each for each in (why_not, what_if))
+        own, found, cluster = pipeline.explain_plan(
+            self.plan, self.front, wishes=wishes, changes=changes, op=op, gap=gap, time_limit_s=time_limit_s
+        )
+        return format_explanation(found, own, cluster)
 
 
 def plan(
@@ -105,6 +127,8 @@ def compile(  # noqa: A001 - autopart.compile, as torch.compile
     that was read from a file and names no model file. The emitted package goes to ``folder``, else to a temporary one.
     """
     found = _planned(planned)
+    if pipeline.is_profile(found.plan.model.path):
+        raise pipeline.no_model(found.plan)
     loaded = _inputs_for(found, model, example_inputs, loss, example_targets, batch_dims)
     built = pipeline.build_from(found.plan, loaded)
     target = Path(folder) if folder else _temporary()

@@ -6,7 +6,7 @@ import json
 import runpy
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,11 @@ from autopart.pipeline import compile_files
 from autopart.plans import Plan
 from autopart.report.table import table
 from autopart.runtime.launch import launch
+from autopart.say import Say
 
-Say = Callable[[str], None]
 
-
-def run(plan: Plan, *, steps: int, learning_rate: float, compare: bool, say: Say) -> None:
-    """Compile into a temporary folder, train on the example batch, print the losses."""
+def run(plan: Plan, *, steps: int, learning_rate: float, compare: bool, recording: Path | None = None, say: Say) -> None:
+    """Compile into a temporary folder, train on the example batch, print the losses; write down when everything ran."""
     with tempfile.TemporaryDirectory(prefix="autopart-") as name:
         folder = Path(name)
         built = compile_files(plan, folder, say)
@@ -38,16 +37,19 @@ def run(plan: Plan, *, steps: int, learning_rate: float, compare: bool, say: Say
                 where=plan.model.path,
                 remedy="Build it with memory, or compile the plan and pass --checkpoint to its train.py.",
             )
-        split = train_split(folder, plan, steps, learning_rate, quiet=compare)
+        split = train_split(folder, plan, steps, learning_rate, recording, quiet=compare)
         if compare:
             whole = train_whole(built.front.loaded, folder, plan.settings.optimizer, steps, learning_rate)
             print_losses(split, whole)
 
 
-def train_split(folder: Path, plan: Plan, steps: int, learning_rate: float, *, quiet: bool) -> list[float]:
+def train_split(
+    folder: Path, plan: Plan, steps: int, learning_rate: float, recording: Path | None = None, *, quiet: bool
+) -> list[float]:
     """The losses of the package's own training script, one process a used rank."""
     losses = folder / "losses.json"
     chosen = [f"--steps={steps}", f"--lr={learning_rate}", f"--optimizer={plan.settings.optimizer}"]
+    chosen += [f"--timeline={recording.absolute()}"] if recording else []
     processes = sum(len(stage.ranks) for stage in plan.stages)
     launch(folder / TRAIN_FILE, processes, [*chosen, f"--losses={losses}", "--backend=gloo"], quiet=quiet)
     found: list[float] = json.loads(losses.read_text())

@@ -1,6 +1,7 @@
 """The compiler: from a model and a cluster to a plan, from a plan to a package. Start reading here.
 
 load        model.py, cluster.yaml         -> module, example inputs, Cluster
+            (layers.json                   -> blocks at once: see ``layers``)
 trace       module, example inputs, loss   -> Graph          batch symbolic
 discover    Graph                          -> rows           how ops without a rule may be split, by trying
 shard       Graph, rows                    -> ShardedGraph   loss and gradients are sums over ranks and microbatches
@@ -29,7 +30,7 @@ from autopart.blocks.blocks import Blocks
 from autopart.blocks.group import group
 from autopart.blocks.orders import in_order
 from autopart.blocks.text import format_blocks
-from autopart.cluster.cluster import Cluster
+from autopart.cluster.cluster import Cluster, Group
 from autopart.cluster.load import load_cluster
 from autopart.cluster.tariffs import format_draw, tariff
 from autopart.cluster.units import format_bytes, format_seconds
@@ -43,6 +44,8 @@ from autopart.frontend.gate import check_trace
 from autopart.frontend.load import Loaded, load
 from autopart.frontend.trace import Traced, trace
 from autopart.ir.digest import digest
+from autopart.layers.index import LayerFront, check_layers, layer_front, make_layer_index
+from autopart.layers.profile import load_layers
 from autopart.package import write_package
 from autopart.planfile import dump_plan
 from autopart.planner.best import Progress, best_plan
@@ -52,25 +55,20 @@ from autopart.planner.meshes import Index, make_index
 from autopart.planner.score import Score, estimate, score
 from autopart.planner.spend import Wish, cost_again
 from autopart.planner.strategies import Pins
-from autopart.plans import ModelRef, Plan, Search, Settings, problem_digest
-from autopart.pricing.table import BlockTable
+from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Search, Settings, Stage, problem_digest
 from autopart.pricing.text import format_costs
+from autopart.profiling.campaign import Outcome, Wanted, measure
 from autopart.program.check import check_cluster, check_plan, check_ranks
 from autopart.program.lower import lower
 from autopart.program.program import Program
 from autopart.program.text import format_actions
 from autopart.replan.devices import old_cluster
 from autopart.replan.replan import make_before, replan
+from autopart.say import Say, silent
 from autopart.sharding.batch import shard_batch
-from autopart.tensor.localize import Local
-from autopart.tensor.plan import local_plan
+from autopart.tensor.localize import Local, column
 
 SEED = 0  # of the initial weights and of the example batches
-Say = Callable[[str], None]
-
-
-def silent(_: str) -> None:
-    """Says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +108,55 @@ class Front:
     blocks: Blocks
 
 
+Source = Front | LayerFront
+"""What is planned: a model, or layers that somebody measured."""
+
+
 @dataclass(frozen=True)
 class Built:
     """A plan and all that follows from it; ``local`` is what the columns of its stages run."""
 
     plan: Plan
-    front: Front
+    source: Source
     cluster: Cluster
     local: Local
     program: Program
+
+    @property
+    def front(self) -> Front:
+        """The model; PlanError where there is none."""
+        if isinstance(self.source, Front):
+            return self.source
+        raise no_model(self.plan)
+
+
+def is_profile(path: str) -> bool:
+    """Whether a plan's model is a layer profile."""
+    return path.endswith(".json")
+
+
+def no_model(plan: Plan) -> PlanError:
+    """To be raised where a layer profile is asked to run."""
+    return PlanError(
+        f"this plan is of a layer profile ({plan.model.path}): there is no model to compile or run",
+        remedy="Plan the model itself for that: autopart plan model.py ...",
+    )
 
 
 def plan_files(model: str, devices: str, *, batch_size: int, settings: Settings, limits: Limits, say: Say) -> Plan:
     """``autopart plan``."""
     cluster = load_cluster(devices)
+    return decide(source_of(model, settings, say), cluster, batch_size, settings, limits, say)
+
+
+def source_of(spec: str, settings: Settings, say: Say = silent, *, empty: bool = True) -> Source:
+    """What a file describes: ``layers.json``, or ``model.py:factory``."""
+    path = spec.partition(":")[0]
+    if is_profile(path):
+        say("reading the profile")
+        return layer_front(load_layers(path), settings)
     say("building the model")
-    loaded = load(model, empty=True, precision=settings.precision)
-    return decide(front_end(loaded, settings, say), cluster, batch_size, settings, limits, say)
+    return front_end(load(spec, empty=empty, precision=settings.precision), settings, say)
 
 
 def front_end(loaded: Loaded, settings: Settings, say: Say = silent) -> Front:
@@ -143,12 +173,12 @@ def front_end(loaded: Loaded, settings: Settings, say: Say = silent) -> Front:
     return Front(loaded, traced, blocks)
 
 
-def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, limits: Limits, say: Say = silent) -> Plan:
+def decide(source: Source, cluster: Cluster, batch_size: int, settings: Settings, limits: Limits, say: Say = silent) -> Plan:
     """Propose, price, solve, choose."""
     say("pricing the ways to run a stage")
-    index = make_index(front.blocks, cluster, batch_size, settings, model_ref(front))
+    index = index_for(source, cluster, batch_size, settings, model_ref(source))
     devices = [group.device for group in cluster.groups]
-    made("costs", f"{len(front.blocks.blocks)} blocks on {len(set(devices))} types", lambda: format_costs(index.table, devices))
+    made("costs", f"{len(source.blocks.blocks)} blocks on {len(set(devices))} types", lambda: format_costs(index.table, devices))
     schedule = limits.schedule or "1f1b"
     plan = best_plan(
         index,
@@ -161,6 +191,7 @@ def decide(front: Front, cluster: Cluster, batch_size: int, settings: Settings, 
         progress=solving(say, limits.objective, cluster),
         say=say,
     )
+    plan = replace(plan, notes=index.notes(plan))
     made("plan", f"{len(plan.stages)} stages, {plan.schedule.microbatches} microbatches", lambda: dump_plan(plan))
     say("")
     return plan
@@ -187,18 +218,20 @@ def replan_files(plan: Plan, devices: str, *, limits: Limits, stay: float, say: 
     check_named(plan)
     old = old_cluster(plan, cluster)
     check_ranks(plan, old)
-    say("building the model")
-    loaded = load(f"{plan.model.path}:{plan.model.factory}", empty=True, precision=plan.settings.precision)
-    front = front_end(loaded, plan.settings, say)
-    check_model(plan, model_ref(front))
-    check_plan(plan, front.blocks, old)
+    source = source_of(_spec(plan), plan.settings, say)
+    check_model(plan, model_ref(source))
+    check_plan(plan, source.blocks, old)
     say("pricing")
-    index = make_index(front.blocks, cluster, plan.batch_size, plan.settings, model_ref(front))
+    index = index_for(source, cluster, plan.batch_size, plan.settings, model_ref(source))
     before, schedule = make_before(plan, old, index), limits.schedule or plan.schedule.name
     gap, time_limit_s, progress = limits.gap, limits.time_limit_s, solving(say, limits.objective, cluster)
     found = replan(before, index, limits.pins, schedule, stay=stay, gap=gap, time_limit_s=time_limit_s, progress=progress)
     say("")
-    return found
+    return replace(found, notes=index.notes(found))
+
+
+def _spec(plan: Plan) -> str:
+    return f"{plan.model.path}:{plan.model.factory}"
 
 
 def _shown(objective: str, cluster: Cluster) -> Callable[[float], str]:
@@ -212,10 +245,8 @@ def _shown(objective: str, cluster: Cluster) -> Callable[[float], str]:
 def build(plan: Plan, *, empty: bool = True, say: Say = silent) -> Built:
     """The plan of a file with its model traced again, checked against model and cluster, and lowered."""
     check_named(plan)
-    say("building the model")
     torch.manual_seed(SEED)
-    spec = f"{plan.model.path}:{plan.model.factory}"
-    return build_from(plan, load(spec, empty=empty, precision=plan.settings.precision), say)
+    return build_on(plan, source_of(_spec(plan), plan.settings, say, empty=empty), say)
 
 
 def build_from(plan: Plan, loaded: Loaded, say: Say = silent) -> Built:
@@ -223,26 +254,26 @@ def build_from(plan: Plan, loaded: Loaded, say: Say = silent) -> Built:
     return build_on(plan, front_end(loaded, plan.settings, say), say)
 
 
-def build_on(plan: Plan, front: Front, say: Say = silent) -> Built:
+def build_on(plan: Plan, source: Source, say: Say = silent) -> Built:
     """As ``build``, for a model that is understood already."""
     cluster = load_cluster(plan.cluster.path)
-    check_model(plan, model_ref(front))
+    check_model(plan, model_ref(source))
     check_cluster(plan, cluster)
-    check_plan(plan, front.blocks, cluster)
-    front = replace(front, blocks=in_order(front.blocks, plan.blocks))
-    local = localized(plan, front, cluster)
+    check_plan(plan, source.blocks, cluster)
+    if isinstance(source, LayerFront):
+        check_layers(plan, source.profile, cluster)
+    source = replace(source, blocks=in_order(source.blocks, plan.blocks))
+    local = localized(plan, source, cluster)
     program = lower(local.blocks, local.plan, local.shards)
     actions = sum(map(len, program.actions.values()))
     made("program", f"{actions} actions of {len(program.actions)} ranks", lambda: format_actions(program.actions))
     say("")
-    return Built(plan, front, cluster, local, program)
+    return Built(plan, source, cluster, local, program)
 
 
-def localized(plan: Plan, front: Front, cluster: Cluster) -> Local:
+def localized(plan: Plan, source: Source, cluster: Cluster) -> Local:
     """What the columns of the plan's stages run."""
-    settings = plan.settings
-    table = BlockTable(front.blocks, settings.precision, settings.optimizer, plan.batch_size)
-    return local_plan(table, plan, cluster)
+    return index_for(source, cluster, plan.batch_size, plan.settings, plan.model).tables_of(plan).local
 
 
 def price_plan(plan: Plan, say: Say) -> Plan:
@@ -250,9 +281,13 @@ def price_plan(plan: Plan, say: Say) -> Plan:
     return priced(plan, index_of(build(plan, say=say)))
 
 
-def explain_plan(plan: Plan, *, say: Say, **questions: Any) -> tuple[Plan, Explanation, Cluster]:
-    """``autopart explain``: the plan priced, answers to ``explain.explain``'s questions, the cluster."""
-    index = index_of(build(plan, say=say))
+def explain_plan(
+    plan: Plan, front: Front | None = None, *, say: Say = silent, **questions: Any
+) -> tuple[Plan, Explanation, Cluster]:
+    """``autopart explain``: the plan priced, answers to ``explain.explain``'s questions, the cluster. Traces the plan's model
+    where ``front`` does not have it already.
+    """
+    index = index_of(build_on(plan, front, say) if front else build(plan, say=say))
     plan = priced(plan, index)
     pins = pins_of(plan.search) if plan.search else Pins()
     pins = pins if follows(plan, pins, index.cluster) else Pins()
@@ -271,12 +306,12 @@ class Compared:
 
 def score_plans(plans: Sequence[Plan], say: Say) -> list[Compared]:
     """``autopart diff``: plans simulated; a model that they share is traced once."""
-    fronts: dict[object, Front] = {}
+    sources: dict[object, Source] = {}
     found = []
     for plan in plans:
         key = (plan.model.path, plan.model.factory, plan.settings)
-        built = build_on(plan, fronts[key], say) if key in fronts else build(plan, say=say)
-        fronts[key] = built.front
+        built = build_on(plan, sources[key], say) if key in sources else build(plan, say=say)
+        sources[key] = built.source
         index = index_of(built)
         found.append(Compared(score(priced(plan, index), index), index))
     say("")
@@ -285,8 +320,15 @@ def score_plans(plans: Sequence[Plan], say: Say) -> list[Compared]:
 
 def index_of(built: Built) -> Index:
     """What prices a plan, from its own parts."""
-    plan, ref = built.plan, replace(model_ref(built.front), path=built.plan.model.path)
-    return make_index(built.front.blocks, built.cluster, plan.batch_size, plan.settings, ref)
+    plan, ref = built.plan, replace(model_ref(built.source), path=built.plan.model.path)
+    return index_for(built.source, built.cluster, plan.batch_size, plan.settings, ref)
+
+
+def index_for(source: Source, cluster: Cluster, batch_size: int, settings: Settings, model: ModelRef) -> Index:
+    """What is to be planned, with a fresh table of prices."""
+    if isinstance(source, LayerFront):
+        return make_layer_index(source, cluster, batch_size, settings, model)
+    return make_index(source.blocks, cluster, batch_size, settings, model)
 
 
 def simulated(built: Built) -> Score:
@@ -300,6 +342,7 @@ def priced(plan: Plan, index: Index) -> Plan:
     unused = tuple(each.rank for each in index.cluster.ranks if each.rank not in used)
     stages = tuple(replace(stage, data=len(stage.shares)) for stage in plan.stages)
     filled = replace(plan, model=index.model, cluster=cluster_ref(index.cluster), stages=stages, unused_ranks=unused, moves=None)
+    filled = replace(filled, notes=index.notes(filled))
     if plan.search and plan.search.problem != problem_digest(filled):
         filled = replace(filled, search=None, baselines=())  # they are of another problem
     scored = score(filled, index)
@@ -328,11 +371,32 @@ def pins_of(search: Search) -> Pins:
     return Pins(**search.pins)
 
 
+def profile_model(model: str, wanted: Wanted, group: Group, *, say: Say = silent, **options: Any) -> Outcome:
+    """``autopart profile``: the model's ops and blocks timed on this machine, one as those of ``group``; ``options`` are those of
+    ``campaign.measure``.
+    """
+    say("building the model")
+    torch.manual_seed(SEED)
+    front = front_end(load(model, empty=True, precision=wanted.settings.precision), wanted.settings, say)
+    together = [replace(group, count=1, devices_per_node=count) for count in wanted.tensor]
+    columns = [column_of(front, wanted, node) for node in together]
+    return measure(front.loaded, front.traced, front.blocks, wanted, columns=columns, device=group.device, say=say, **options)
+
+
+def column_of(front: Front, wanted: Wanted, node: Group) -> Blocks:
+    """What the first of a node's devices runs when all of them together run the whole model, split as is best for them."""
+    ranks, rows = tuple(range(node.devices)), max(wanted.rows)
+    stage = Stage(0, tuple(block.name for block in front.blocks.blocks), ranks, (rows,), tensor=node.devices)
+    plan = Plan(model_ref(front), ClusterRef(""), rows, wanted.settings, Schedule("1f1b", 1), (stage,))
+    return column(localized(plan, front, Cluster("", "", (node,))).blocks, 0)
+
+
 def compile_files(plan: Plan, folder: Path, say: Say = silent) -> Built:
     """``autopart compile``: the package, with initial weights and an example batch where the model has them."""
     built = build(plan, empty=False, say=say)
+    front = built.front
     say("writing")
-    write_package(folder, emit_package(built), built.front.loaded, built.front.traced, plan.batch_size)
+    write_package(folder, emit_package(built), front.loaded, front.traced, plan.batch_size)
     say("")
     return built
 
@@ -350,11 +414,13 @@ def emit_package(built: Built) -> Mapping[str, str]:
     return {**source, **custom.files}
 
 
-def model_ref(front: Front) -> ModelRef:
-    graph = front.traced.graph
+def model_ref(source: Source) -> ModelRef:
+    if isinstance(source, LayerFront):
+        return source.model
+    graph = source.traced.graph
     scalars = sum(parameter.value.numel(1) for parameter in graph.parameters)
-    loaded = front.loaded
-    return ModelRef(loaded.path, loaded.factory, digest(graph), len(front.blocks.blocks), scalars)
+    loaded = source.loaded
+    return ModelRef(loaded.path, loaded.factory, digest(graph), len(source.blocks.blocks), scalars)
 
 
 def check_named(plan: Plan) -> None:

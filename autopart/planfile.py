@@ -81,8 +81,6 @@ def to_json(plan: Plan) -> dict[str, Any]:
             del stage["tensor_shares"]
     raw["baselines"] = [_baseline(baseline) for baseline in plan.baselines]
     raw["front"] = [_without_none(point) for point in raw["front"]]
-    if not plan.front:
-        del raw["front"]
     if plan.estimate:
         raw["estimate"] = _without_none(raw["estimate"])
         for by_rank in ("peak_bytes", "busy_s"):
@@ -96,8 +94,9 @@ def to_json(plan: Plan) -> dict[str, Any]:
             raw["estimate"]["cost"] = {key: _finite(value) for key, value in raw["estimate"]["cost"].items()}
     if not plan.cluster.nodes:
         del raw["cluster"]["nodes"]
-    if plan.moves is None:
-        del raw["moves"]
+    for name in ("front", "moves", "notes"):
+        if not raw[name]:
+            del raw[name]
     if plan.search:
         raw["search"] = {key: _finite(value) for key, value in raw["search"].items()}
     else:
@@ -145,6 +144,7 @@ def from_json(raw: Mapping[str, Any]) -> Plan:
         front=tuple(_front_point(point) for point in raw.get("front", ())),
         moves=_moves(raw["moves"]) if "moves" in raw else None,
         search=_search(raw["search"]) if raw.get("search") else None,
+        notes=tuple(raw.get("notes", ())),
     )
 
 

@@ -259,6 +259,7 @@ class Plan:
     front: tuple[FrontPoint, ...] = ()
     moves: Moves | None = None
     search: Search | None = None
+    notes: tuple[str, ...] = ()  # what to know of the estimate: seconds that nobody measured
 
     @property
     def used_ranks(self) -> tuple[int, ...]:

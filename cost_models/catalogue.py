@@ -12,6 +12,7 @@ from types import MappingProxyType
 import yaml
 
 from cost_models.hardware import DeviceType, Kind
+from cost_models.measured import Measurements
 from cost_models.units import FLOPS, MEMORY, MEMORY_BANDWIDTH, POWER, TIME, parse
 
 DTYPES = ("float64", "float32", "tf32", "float16", "bfloat16")
@@ -21,6 +22,16 @@ DEFAULT_LAUNCH_S: Mapping[Kind, float] = {"accelerator": 8e-6, "cpu": 5e-6}
 """Host time of one eager op, forward or backward, whatever its size: dispatcher, autograd and, on an accelerator, the launch.
 Measured on one Xeon core: 4.3 us for a small add and 5.8 us for a small matmul recording a graph; a CUDA launch takes about
 3 us more."""
+
+DEFAULT_MESSAGE_CPU_S: Mapping[Kind, float] = {"accelerator": 0.0, "cpu": 5e-5}
+DEFAULT_BYTE_CPU_S: Mapping[Kind, float] = {"accelerator": 0.0, "cpu": 1.7e-9}
+"""Processor time of one end of a message of gloo over TCP, and of a byte of it: threads that wake up, the kernel's packets.
+Measured on one Xeon core between hosts of the project's testbed (packets of 7 kB): 44 to 52 us, and 1.7 to 1.9 ms a MiB. An
+accelerator computes on meanwhile."""
+
+
+BRANDS = frozenset(("nvidia", "tesla", "geforce", "amd", "instinct"))
+"""Words before a model's name that drivers put or leave out by release."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +46,40 @@ class TypeEntry:
     source: str = ""
     note: str = ""
     power_w: float | None = None
+    message_cpu_s: float | None = None
+    byte_cpu_s: float | None = None
+    measured: Measurements | None = None
 
 
 @cache
 def catalogue() -> Mapping[str, DeviceType]:
     """Every device type that autopart knows, by name, vendor by vendor."""
-    found: dict[str, DeviceType] = {}
+    return MappingProxyType({name: define(name, entry_of(raw)) for name, raw in _files().items()})
+
+
+@cache
+def _files() -> Mapping[str, Mapping[str, object]]:
+    """The entries as they are written."""
+    found: dict[str, Mapping[str, object]] = {}
     for name in ("nvidia", "amd", "cpu"):
         text = resources.files("cost_models").joinpath("devices", f"{name}.yaml").read_text(encoding="utf-8")
-        for type_name, raw in yaml.safe_load(text).items():
-            found[type_name] = define(type_name, _entry(raw))
-    return MappingProxyType(found)
+        found |= yaml.safe_load(text)
+    return found
 
 
-def _entry(raw: Mapping[str, object]) -> TypeEntry:
+def reported_as(name: str) -> str | None:
+    """The type that a driver calls by this name, whatever vendor and brand it puts before it; None where no entry says so."""
+    known = {_plain(model_name(str(raw["reported"]))): type_name for type_name, raw in _files().items() if "reported" in raw}
+    return known.get(_plain(model_name(name)))
+
+
+def model_name(name: str) -> str:
+    """What a driver calls a device, without vendor and brand: "A100-SXM4-80GB" of "NVIDIA A100-SXM4-80GB"."""
+    return " ".join(word for word in name.split() if word.lower() not in BRANDS) or name
+
+
+def entry_of(raw: Mapping[str, object]) -> TypeEntry:
+    """Of the catalogue: memory, bandwidth, speeds and a source are needed."""
     flops = raw["flops"]
     kind: Kind = "cpu" if raw.get("kind") == "cpu" else "accelerator"
     assert isinstance(flops, dict), f"{raw} has no speeds"
@@ -61,6 +92,8 @@ def _entry(raw: Mapping[str, object]) -> TypeEntry:
         source=str(raw["source"]),
         note=str(raw.get("note", "")),
         power_w=parse(str(raw["power"]), POWER) if "power" in raw else None,
+        message_cpu_s=parse(str(raw["message_cpu"]), TIME) if "message_cpu" in raw else None,
+        byte_cpu_s=parse(str(raw["byte_cpu"]), TIME) if "byte_cpu" in raw else None,
     )
 
 
@@ -79,7 +112,7 @@ def define(name: str, entry: TypeEntry) -> DeviceType:
     assert entry.memory_bytes is not None, f"{name} has no memory"
     assert entry.memory_bandwidth_bytes_per_s is not None, f"{name} has no memory bandwidth"
     assert "float32" in entry.flops, f"{name} has no float32 speed"
-    kind: Kind = entry.kind or ("cpu" if "cpu" in name.lower() else "accelerator")
+    kind: Kind = entry.kind or kind_of(name)
     return DeviceType(
         name=name,
         memory_bytes=entry.memory_bytes,
@@ -90,7 +123,15 @@ def define(name: str, entry: TypeEntry) -> DeviceType:
         kind=kind,
         note=entry.note,
         power_w=entry.power_w,
+        message_cpu_s=DEFAULT_MESSAGE_CPU_S[kind] if entry.message_cpu_s is None else entry.message_cpu_s,
+        byte_cpu_s=DEFAULT_BYTE_CPU_S[kind] if entry.byte_cpu_s is None else entry.byte_cpu_s,
+        measured=entry.measured,
     )
+
+
+def kind_of(name: str) -> Kind:
+    """Of a type that nobody says it of."""
+    return "cpu" if "cpu" in name.lower() else "accelerator"
 
 
 def correct(device: DeviceType, entry: TypeEntry) -> DeviceType:
@@ -105,6 +146,9 @@ def correct(device: DeviceType, entry: TypeEntry) -> DeviceType:
         kind=entry.kind or device.kind,
         note=entry.note or device.note,
         power_w=device.power_w if entry.power_w is None else entry.power_w,
+        message_cpu_s=device.message_cpu_s if entry.message_cpu_s is None else entry.message_cpu_s,
+        byte_cpu_s=device.byte_cpu_s if entry.byte_cpu_s is None else entry.byte_cpu_s,
+        measured=entry.measured or device.measured,
     )
 
 

@@ -6,8 +6,21 @@ IJHPCA 19(1), 2005; Patarasu and Yuan, JPDC 69(2), 2009, for the ring's optimali
     all_gather, reduce_scatter   ring              (p-1) a + (p-1)/p n/B
     all_reduce                   ring              2 (p-1) a + 2 (p-1)/p n/B
     all_reduce                   hierarchical      reduce_scatter in each node, all_reduce across, all_gather in each node
+    all_to_all                   all at once       a + (p-1)/p n/B
     broadcast                    binomial tree     ceil(log2 p) (a + n/B)
                                  scatter and ring  (ceil(log2 p) + p-1) a + 2 (p-1)/p n/B
+
+Gloo has no hierarchy. A message takes c of its sender's and of its receiver's time, a byte C. Whoever receives in a collective
+first tells the sender that there is room, so a message takes 2a: measured over links of 10 ms 2.0 to 2.3 times a for every step
+of a ring of 2 to 4 ranks, and once for an all-to-all whatever p is (1.0 between two ranks whose receive was posted before). A
+ring moves each part in two halves, one under way while the other is asked for (gloo/allreduce.cc, gloo/allgather.cc). Of two
+ranks that exchange, the later one's message goes first: that there is room for the other's queues behind it (gloo/alltoall.cc;
+measured, 12.5 MiB each way at 119 MiB/s: 210 to 245 ms, 124 to 175 ms by all_gather, which waits for the first halves alone).
+
+    a step of a ring             gloo              4 c + max(n/(p B), 2 n/p C, 2a + n/(2 p B))
+    all_reduce, all_gather       ring              2 (p-1) steps, p-1 steps
+    all_to_all                   all at once       2 (p-1) c + 2a + (p-1)/p n max(1/B, 2C); of two ranks n max(1/B, C)
+    reduce_scatter               all at once       as all_to_all, which the runtime calls: gloo's own is an all_reduce
 
 Over several nodes a ring passes each uplink once in each direction, so all ranks of a node together have one uplink: the
 ring's slowest link sets its pace. The cheaper of the known algorithms is what a library's tuner would take.
@@ -18,8 +31,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cost_models.hardware import UNUSED_LINK, Link
+
+Library = Literal["nccl", "gloo"]
+"""Whose algorithms run: of gloo where a device is a CPU."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +46,9 @@ class Topology:
     ranks_per_node: tuple[int, ...]
     inside: Link = UNUSED_LINK
     across: Link = UNUSED_LINK
+    library: Library = "nccl"
+    message_cpu_s: float = 0.0  # that a message takes from each of its ends, on the slowest device,
+    byte_cpu_s: float = 0.0  # and a byte
 
     @property
     def ranks(self) -> int:
@@ -56,19 +76,29 @@ def p2p_s(nbytes: float, link: Link) -> float:
 
 
 def all_gather_s(nbytes: float, topology: Topology) -> float:
-    """Everybody gets the whole of ``nbytes``, of which each had an equal part."""
+    """Everybody gets the whole of ``nbytes``, of which each had an equal part; under gloo the runtime sends all parts at once."""
+    if topology.library == "gloo":
+        return all_to_all_s(nbytes, topology)
     return _ring_s(nbytes, topology.ranks, topology.slowest)
+
+
+def ring_all_gather_s(nbytes: float, topology: Topology) -> float:
+    """As ``all_gather_s``, by the library's own call. Gloo's sends before it receives: of two ranks one waits for half a part."""
+    if topology.library == "nccl":
+        return _ring_s(nbytes, topology.ranks, topology.slowest)
+    waited = nbytes / 4 / topology.slowest.bandwidth_bytes_per_s if topology.ranks == 2 else 0.0
+    return _gloo_ring_s(nbytes, topology) + waited
 
 
 def all_gather_uneven_s(parts: Sequence[float], topology: Topology) -> float:
     """As ``all_gather_s`` for unequal parts: every step of the ring waits for the largest, as if all were padded to it."""
     assert len(parts) == topology.ranks, f"{len(parts)} parts for {topology.ranks} ranks"
-    return _ring_s(max(parts) * len(parts), topology.ranks, topology.slowest)
+    return all_gather_s(max(parts) * len(parts), topology)
 
 
 def reduce_scatter_s(nbytes: float, topology: Topology) -> float:
     """Everybody gets an equal part of the sum of everybody's ``nbytes``."""
-    return _ring_s(nbytes, topology.ranks, topology.slowest)
+    return all_gather_s(nbytes, topology)
 
 
 def reduce_scatter_uneven_s(parts: Sequence[float], topology: Topology) -> float:
@@ -78,8 +108,43 @@ def reduce_scatter_uneven_s(parts: Sequence[float], topology: Topology) -> float
 
 def all_reduce_s(nbytes: float, topology: Topology) -> float:
     """Everybody gets the sum of everybody's ``nbytes``."""
+    if topology.library == "gloo":
+        return 2 * _gloo_ring_s(nbytes, topology)
     flat = 2 * _ring_s(nbytes, topology.ranks, topology.slowest)
     return min(flat, hierarchical_all_reduce_s(nbytes, topology))
+
+
+def all_reduce_handling_s(nbytes: float, topology: Topology) -> float:
+    """What an all_reduce takes from computing on the slowest device while it runs beside it."""
+    ranks = topology.ranks
+    if ranks < 2 or nbytes <= 0:
+        return 0.0
+    byte_cpu_s = topology.byte_cpu_s if topology.nodes > 1 else 0.0
+    return 2 * (ranks - 1) * (4 * topology.message_cpu_s + 2 * nbytes / ranks * byte_cpu_s)
+
+
+def axis_sum_s(nbytes: float, topology: Topology) -> float:
+    """As ``all_reduce_s``, of values that the ranks of an axis share: two ranks under gloo send each other theirs."""
+    if topology.library == "gloo" and topology.ranks == 2:
+        return all_to_all_s(2 * nbytes, topology)
+    return all_reduce_s(nbytes, topology)
+
+
+def all_to_all_s(nbytes: float, topology: Topology) -> float:
+    """Everybody sends everybody else an equal part of ``nbytes``, all at once."""
+    ranks = topology.ranks
+    if ranks < 2 or nbytes <= 0:
+        return 0.0
+    inside = max(here - 1 for here in topology.ranks_per_node) / ranks * nbytes / topology.inside.bandwidth_bytes_per_s
+    across = (
+        max(here * (ranks - here) for here in topology.ranks_per_node) / ranks * nbytes / topology.across.bandwidth_bytes_per_s
+    )
+    if topology.library == "nccl":
+        return topology.slowest.latency_s + max(inside, across)
+    handled_s = 2 * (ranks - 1) / ranks * nbytes * topology.byte_cpu_s if topology.nodes > 1 else 0.0
+    directions = 2 if ranks == 2 else 1
+    moved_s = max(directions * max(inside, across), handled_s)
+    return 2 * (ranks - 1) * topology.message_cpu_s + 2 * topology.slowest.latency_s + moved_s
 
 
 def hierarchical_all_reduce_s(nbytes: float, topology: Topology) -> float:
@@ -106,3 +171,14 @@ def _ring_s(nbytes: float, ranks: int, link: Link) -> float:
     if ranks < 2 or nbytes <= 0:
         return 0.0
     return (ranks - 1) * link.transfer_s(nbytes / ranks)
+
+
+def _gloo_ring_s(nbytes: float, topology: Topology) -> float:
+    """One way around in halves, of which one moves while the next step's receiver says that it is ready."""
+    ranks, link = topology.ranks, topology.slowest
+    if ranks < 2 or nbytes <= 0:
+        return 0.0
+    part = nbytes / ranks
+    part_s = part / link.bandwidth_bytes_per_s
+    handled_s = 2 * part * topology.byte_cpu_s if topology.nodes > 1 else 0.0
+    return (ranks - 1) * (4 * topology.message_cpu_s + max(part_s, handled_s, 2 * link.latency_s + part_s / 2))

@@ -68,14 +68,42 @@ def _emulation(dtype: str, kind: Kind) -> float:
     return 1 / 4 if kind == "cpu" and dtype in ("float16", "bfloat16") else 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one op asks of a device for a microbatch, in the precision that it runs in: the operands of every cost model.
+
+    ``kind`` is the op's full name, for models that know it.
+    """
+
+    op_class: OpClass
+    dtype: str
+    forward_flops: float
+    forward_bytes: float
+    backward_flops: float
+    backward_bytes: float
+    kind: str = ""
+
+    @property
+    def differentiated(self) -> bool:
+        """Whether it has a backward."""
+        return bool(self.backward_flops or self.backward_bytes)
+
+
 def op_s(
     device: DeviceType, flops: ArrayLike, nbytes: ArrayLike, dtype: str = "float32", op_class: OpClass = "matmul"
 ) -> NDArray[np.float64]:
     """Seconds of ops with these floating point operations and bytes read and written. Arrays broadcast; a view is free."""
-    work, traffic = np.asarray(flops, dtype=np.float64), np.asarray(nbytes, dtype=np.float64)
+    compute_s, memory_s = bounds_s(device, flops, nbytes, dtype, op_class)
     if op_class == "view":
-        return np.zeros(np.broadcast_shapes(work.shape, traffic.shape))
-    efficiency = EFFICIENCY[op_class]
-    compute_s = work / (peak_flops(device, dtype, op_class) * efficiency.flops)
-    memory_s = traffic / (device.memory_bandwidth_bytes_per_s * efficiency.bandwidth)
+        return np.zeros(np.broadcast_shapes(compute_s.shape, memory_s.shape))
     return device.launch_s + np.maximum(compute_s, memory_s)
+
+
+def bounds_s(
+    device: DeviceType, flops: ArrayLike, nbytes: ArrayLike, dtype: str, op_class: OpClass
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The roofline's two sides: seconds to compute, and seconds to move the bytes."""
+    efficiency = EFFICIENCY[op_class]
+    compute_s = np.asarray(flops, dtype=np.float64) / (peak_flops(device, dtype, op_class) * efficiency.flops)
+    memory_s = np.asarray(nbytes, dtype=np.float64) / (device.memory_bandwidth_bytes_per_s * efficiency.bandwidth)
+    return compute_s, memory_s

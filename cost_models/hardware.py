@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from cost_models.measured import Measurements
 
 Kind = Literal["accelerator", "cpu"]
 
 
 @dataclass(frozen=True)
 class DeviceType:
-    """One kind of device. ``flops`` is by dtype name (dense, no sparsity), with "tf32" where convolutions may use it."""
+    """One kind of device. ``flops`` is by dtype name (dense, no sparsity), with "tf32" where convolutions may use it.
+
+    ``measured``: what somebody measured on it, or on a device like it; prices then come from there (``cost_models.price``).
+    """
 
     name: str
     memory_bytes: int
@@ -23,6 +29,13 @@ class DeviceType:
     kind: Kind = "accelerator"
     note: str = ""  # what a user of this type must know
     power_w: float | None = None  # of the whole board, at most; None: not known
+    message_cpu_s: float = 0.0  # time that sending or receiving a message takes from computing: each,
+    byte_cpu_s: float = 0.0  # and a byte
+    measured: Measurements | None = field(default=None, repr=False)
+
+    def message_work_s(self, nbytes: float, messages: int = 1) -> float:
+        """Time that one end of messages of ``nbytes`` together takes from computing."""
+        return messages * self.message_cpu_s + nbytes * self.byte_cpu_s
 
 
 @dataclass(frozen=True, slots=True)

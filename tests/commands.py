@@ -60,6 +60,19 @@ types:
   slow-cpu: {memory: 4 GiB, memory_bandwidth: 6 GB/s, flops: {float64: 20 GFLOP/s, float32: 40 GFLOP/s}}
 """
 
+BY_HAND = {
+    "format": 1,
+    "model": {"path": "model.py"},
+    "cluster": {"path": "cluster.yaml"},
+    "batch_size": 24,
+    "schedule": {"name": "1f1b", "microbatches": 2},
+    "stages": [
+        {"blocks": ["encoder", "middle"], "ranks": [0, 2], "shares": [8, 4]},
+        {"blocks": ["head"], "ranks": [1], "shares": [12]},
+    ],
+}
+"""A plan of this model over this cluster, as somebody writes it."""
+
 
 @dataclass(frozen=True)
 class Done:

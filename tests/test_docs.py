@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
 
 def commands_of(page: str) -> list[str]:
     """What a page has its reader type."""
-    return re.findall(r"^\$ autopart (.*)$", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    return re.findall(r"^\$ ((?:autopart|cp) .*)$", (ROOT / "docs" / page).read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", ["getting-started.md", "tasks.md"])
@@ -86,8 +87,10 @@ def test_the_commands_of_a_page_run(
     lines = commands_of(page)
     assert len(lines) >= 6
     for line in lines:
-        words = ["4" if word in ("32", "64") else word for word in shlex.split(line)]  # few samples are planned sooner
-        if words[0] == "run":
+        program, *words = ["4" if word in ("32", "64") else word for word in shlex.split(line)]  # few samples are planned sooner
+        if program == "cp":
+            shutil.copy(*words)
+        elif words[0] == "run":
             build_parser().parse_args(words)
         else:
             done = run(capsys, *words)

@@ -37,6 +37,11 @@ class Blocks:
         return {op: index for index, block in enumerate(self.blocks) for op in block.ops}
 
     @cached_property
+    def first_of_kind(self) -> dict[int, int]:
+        """Index of the first block of each kind."""
+        return {block.kind: index for index, block in reversed(list(enumerate(self.blocks)))}
+
+    @cached_property
     def index(self) -> dict[str, int]:
         """Index of a block by its name."""
         return {block.name: index for index, block in enumerate(self.blocks)}

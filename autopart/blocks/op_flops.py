@@ -15,6 +15,11 @@ def nothing(_: Call) -> int:
     return 0
 
 
+def said(call: Call) -> int:
+    """A layer of a profile says what its seconds come to."""
+    return int(str(dict(call.op.kwargs)["flops"]))
+
+
 def per_output(call: Call) -> int:
     """One for each element of the results."""
     return sum(call.count(value) for value in call.outputs)

@@ -156,6 +156,9 @@ LOSS = Row("loss", everything, flops=op_flops.per_input)
 FOURIER = Row("fourier", nothing, flops=op_flops.fourier, backward_bytes=op_bytes.read_and_written)
 COMM = Row("comm", nothing, flops=op_flops.nothing, backward_bytes=op_bytes.read_and_written)
 FACTORY = Row("factory", nothing, flops=op_flops.nothing)
+PROFILED = Row(
+    "matmul", nothing, flops=op_flops.said, forward_bytes=op_bytes.nothing, backward_bytes=op_bytes.nothing,
+)  # fmt: skip
 
 FAMILIES: tuple[tuple[Row, str], ...] = (
     (VIEW, """view _unsafe_view reshape view_as reshape_as flatten unflatten ravel transpose t T mT permute movedim swapaxes
@@ -227,6 +230,7 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (COMM, "comm.shard comm.to_partial tensor.shard tensor.to_partial"),
     (replace(COMM, working=op_bytes.in_transit, making=op_bytes.in_transit), """comm.all_reduce comm.all_gather tensor.all_reduce
         tensor.all_gather tensor.reduce_scatter tensor.all_to_all"""),
+    (PROFILED, "profile.layer"),
 )  # fmt: skip
 ROWS: Mapping[str, Row] = {name: row for row, names in FAMILIES for name in names.split()}
 

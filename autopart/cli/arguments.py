@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import NoReturn, TypeAlias
 
-from autopart.plans import LAYOUT
+from autopart.plans import GRANULARITIES, LAYOUT, OPTIMIZERS, PRECISIONS
 
 Command = Callable[[argparse.Namespace], None]
 Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - argparse has no public name
@@ -56,6 +56,24 @@ class Parser(argparse.ArgumentParser):
 
 def quiet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def add_settings(parser: Parser) -> None:
+    """What ``plans.Settings`` holds."""
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="whose state memory must hold (adamw)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is autocast over float32 parameters")
+    parser.add_argument(
+        "--granularity",
+        choices=GRANULARITIES,
+        default="block",
+        help="where stages may be cut: at any op (small models), between blocks, or between whole layers (block)",
+    )
+    parser.add_argument(
+        "--batch-norm",
+        choices=["global", "local"],
+        default="global",
+        help="statistics over the global batch, or each microbatch's own",
+    )
 
 
 def positive(text: str) -> int:

@@ -43,11 +43,11 @@ def diff_command(arguments: argparse.Namespace) -> None:
     paths = (arguments.before, arguments.after)
     with users_code():
         first, second = pipeline.score_plans([load_plan(path) for path in paths], say)
-    clusters = (first.index.cluster, second.index.cluster)
-    found = difference(paths, first.score, second.score, clusters)
+    found = difference(paths, first.score, second.score, (first.index, second.index))
     if arguments.json:
         print(json.dumps(json_values(found), indent=2))
     else:
+        clusters = (first.index.cluster, second.index.cluster)
         print(format_difference(found, (first.score.plan, second.score.plan), clusters), end="")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from autopart.cli import asking, completion, planning, replanning, running, showing
+from autopart.cli import asking, completion, planning, profiling, replanning, running, showing
 from autopart.cli.arguments import Command, Parser
 from autopart.cli.output import complain, drop_output
 from autopart.errors import AutopartError
@@ -42,7 +42,7 @@ def build_parser() -> Parser:
         "autopart run plan.json --steps 20 --compare",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for family in (planning, replanning, showing, asking, running):
+    for family in (planning, replanning, showing, asking, profiling, running):
         family.add_parsers(commands)
     completion.add_parsers(commands, parser)
     return parser

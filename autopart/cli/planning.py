@@ -6,19 +6,22 @@ import argparse
 from dataclasses import replace
 
 from autopart.cli import profiled
-from autopart.cli.arguments import Parser, Subparsers, duration, positive, quiet
+from autopart.cli.arguments import Parser, Subparsers, add_settings, duration, positive, quiet
 from autopart.cli.limits import add_limits, limits
 from autopart.cli.output import about, check_output, progress, users_code
 from autopart.cli.showing import report
 from autopart.errors import InputError
-from autopart.plans import GRANULARITIES, OBJECTIVES, OPTIMIZERS, PRECISIONS, Settings
+from autopart.plans import OBJECTIVES, Settings
 
 
 def plan_command(arguments: argparse.Namespace) -> None:
-    if arguments.model.endswith(".json"):
-        profiled.plan_profile(arguments)
-    else:
+    if not arguments.model.endswith(".json"):
         plan_model(arguments)
+    elif profiled.is_layers(arguments.model):
+        profiled.check_layer_options(arguments)
+        plan_model(arguments)
+    else:
+        profiled.plan_profile(arguments)
 
 
 def plan_model(arguments: argparse.Namespace) -> None:
@@ -106,7 +109,8 @@ def add_parsers(commands: Subparsers) -> None:
         "autopart plan model.py:large --devices cluster.yaml --batch-size 512 --precision bfloat16\n"
         "autopart plan model.py --devices cluster.yaml --batch-size 64 --stages 2 --tensor 1\n"
         "autopart plan model.py --devices rented.yaml --batch-size 64 --objective cost --step-limit 200ms --front\n"
-        "autopart plan graph.json --devices cluster.yaml --objective throughput",
+        "autopart plan graph.json --devices cluster.yaml --objective throughput\n"
+        "autopart plan layers.json --devices cluster.yaml --batch-size 64",
     )
     _plan_arguments(plan)
     add_limits(plan)
@@ -131,10 +135,12 @@ def _plan_arguments(plan: Parser) -> None:
     plan.add_argument(
         "model",
         metavar="MODEL.py[:FACTORY]",
-        help="defines model() and example_inputs(batch_size); or graph.json, a profiled graph",
+        help="defines model() and example_inputs(batch_size); or graph.json, a profiled graph or layer profile",
     )
     plan.add_argument("--devices", required=True, metavar="CLUSTER.yaml", help="the machines and the links between them")
-    plan.add_argument("--batch-size", type=positive, metavar="N", help="samples of a step, over all devices; models need it")
+    plan.add_argument(
+        "--batch-size", type=positive, metavar="N", help="samples of a step, over all devices; models and layers need it"
+    )
     plan.add_argument("-o", "--output", default="plan.json", metavar="FILE", help="where the plan goes (plan.json)")
     plan.add_argument(
         "--objective",
@@ -149,17 +155,4 @@ def _plan_arguments(plan: Parser) -> None:
         "--step-limit", type=duration, metavar="TIME", help="with cost or energy: how long a step may take, such as 200ms"
     )
     plan.add_argument("--front", action="store_true", help="also print the least step for every number of devices")
-    plan.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="whose state memory must hold (adamw)")
-    plan.add_argument("--precision", choices=PRECISIONS, default="float32", help="bfloat16 is autocast over float32 parameters")
-    plan.add_argument(
-        "--granularity",
-        choices=GRANULARITIES,
-        default="block",
-        help="where stages may be cut: at any op (small models), between blocks, or between whole layers (block)",
-    )
-    plan.add_argument(
-        "--batch-norm",
-        choices=["global", "local"],
-        default="global",
-        help="statistics over the global batch, or each microbatch's own",
-    )
+    add_settings(plan)

@@ -1,4 +1,4 @@
-"""plan and show of a profiled graph: no model, no torch."""
+"""plan and show of a profiled graph: no model, no torch; what of the options of ``plan`` a layer profile has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,25 @@ if TYPE_CHECKING:
     from autopart.profiled.plan import ProfilePlan
 
 OBJECTIVES = ("step", "throughput", "latency")
+OF_OPS = {"granularity": "block", "batch_norm": "global", "layout": []}  # what models alone are asked, with the defaults
 OF_MODELS = ("batch_size", "stages", "data", "tensor", "zero", "layout", "schedule", "step_limit", "front")
+
+
+def is_layers(path: str) -> bool:
+    """Whether a profile is one of layers, planned as a model is."""
+    from autopart.profiled.profile import is_layer_profile
+
+    return is_layer_profile(path)
+
+
+def check_layer_options(arguments: argparse.Namespace) -> None:
+    """Nothing is known of what is inside of a layer."""
+    for name, default in OF_OPS.items():
+        if getattr(arguments, name) != default:
+            option = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{option} is for models: a layer profile has whole layers", where=arguments.model, remedy="Leave it out."
+            )
 
 
 def plan_profile(arguments: argparse.Namespace) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from autopart.cli.arguments import Subparsers, positive, positive_number, quiet
-from autopart.cli.output import about, progress, users_code
+from autopart.cli.output import about, check_output, progress, users_code
+from autopart.plans import Plan
 
 
 def compile_command(arguments: argparse.Namespace) -> None:
@@ -22,17 +24,32 @@ def compile_command(arguments: argparse.Namespace) -> None:
 
 
 def run_command(arguments: argparse.Namespace) -> None:
+    if arguments.measure:
+        check_output(arguments.measure)
     say = progress(arguments)
     from autopart import local
     from autopart.planfile import load_plan
 
+    plan = load_plan(arguments.plan)
     local.run(
-        load_plan(arguments.plan),
+        plan,
         steps=arguments.steps,
         learning_rate=arguments.lr,
         compare=arguments.compare,
+        recording=Path(arguments.measure) if arguments.measure else None,
         say=say,
     )
+    if arguments.measure:
+        print(f"\n{measured(plan, arguments.measure, say)}", end="")
+
+
+def measured(plan: Plan, recording: str, say: Callable[[str], None]) -> str:
+    """A recorded run of the plan beside its simulation, as text."""
+    from autopart.feedback.compare import format_comparison
+    from autopart.pictures import compared
+
+    with users_code():
+        return format_comparison(*compared(plan, recording, say))
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -52,11 +69,13 @@ def add_parsers(commands: Subparsers) -> None:
         "run",
         help="train a plan on this machine, one process a rank",
         description="Compile a plan and train it on local processes.",
-        examples="autopart run plan.json --steps 20 --compare",
+        examples="autopart run plan.json --steps 20 --compare\nautopart run plan.json --steps 20 --measure recording.json",
     )
     run.add_argument("plan", metavar="plan.json")
     run.add_argument("--steps", type=positive, default=5, metavar="N", help="training steps (5)")
     run.add_argument("--lr", type=positive_number, default=1e-3, help="learning rate (0.001)")
     run.add_argument("--compare", action="store_true", help="train the unsplit model too and print both losses")
+    told = "note when everything runs, set it beside the simulated step, and keep the recording there"
+    run.add_argument("--measure", metavar="FILE", help=told)
     quiet(run)
     run.set_defaults(command=run_command)

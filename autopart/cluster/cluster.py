@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from cost_models.collective import Topology, slowest
+from cost_models.collective import Library, Topology, slowest
 from cost_models.hardware import UNUSED_LINK, DeviceType, Link
 
 
@@ -125,7 +125,19 @@ def topology(cluster: Cluster, ranks: Iterable[int]) -> Topology:
         for second in per_group
         if first < second or (first == second and per_group[first] > 1)
     ]
-    return Topology(tuple(nodes.values()), slowest(inside) if inside else UNUSED_LINK, slowest(across) if across else UNUSED_LINK)
+    return Topology(
+        tuple(nodes.values()),
+        slowest(inside) if inside else UNUSED_LINK,
+        slowest(across) if across else UNUSED_LINK,
+        *handling([cluster.groups[group].device for group in per_group]),
+    )
+
+
+def handling(devices: Iterable[DeviceType]) -> tuple[Library, float, float]:
+    """What moves messages between devices of these types, and the most that a message and a byte take from computing."""
+    found = tuple(devices)
+    library: Library = "gloo" if any(device.kind == "cpu" for device in found) else "nccl"
+    return library, max(device.message_cpu_s for device in found), max(device.byte_cpu_s for device in found)
 
 
 def slowest_link(cluster: Cluster, ranks: Iterable[int]) -> Link:

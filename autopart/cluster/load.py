@@ -11,21 +11,36 @@ from typing import NamedTuple
 
 from autopart.cluster import reading
 from autopart.cluster.cluster import Cluster, Group, Price
+from autopart.cluster.costs import load_costs
 from autopart.cluster.exceptions import apply
 from autopart.cluster.reading import Spot
 from autopart.cluster.units import BANDWIDTH, FLOPS, MEMORY, MEMORY_BANDWIDTH, POWER, TIME
 from autopart.errors import ClusterError
-from cost_models.catalogue import DTYPES, TypeEntry, catalogue, correct, define, missing, nearest
+from cost_models.catalogue import DTYPES, TypeEntry, catalogue, correct, define, kind_of, missing, nearest
 from cost_models.hardware import UNUSED_LINK, DeviceType, Kind, Link
+from cost_models.measured import Measurements
 
 LARGEST_FILE_BYTES = 2**20
 MOST_DEVICES = 1_000_000
 
+_TYPE_KEYS = (
+    "memory",
+    "memory_bandwidth",
+    "flops",
+    "launch",
+    "message_cpu",
+    "byte_cpu",
+    "kind",
+    "source",
+    "price",
+    "power",
+    "measured",
+)
 _NODES_REMEDY = "Write a list: `- name: a` with `devices: {type: A100-80GB, count: 8}`."
 
 
-def load_cluster(path: str | Path) -> Cluster:
-    """Read and check a cluster file."""
+def load_cluster(path: str | Path, *, measured: bool = True) -> Cluster:
+    """Read and check a cluster file. Without ``measured`` types are as their datasheets have them."""
     where = str(path)
     try:
         with Path(path).open("rb") as file:
@@ -41,16 +56,16 @@ def load_cluster(path: str | Path) -> Cluster:
     if len(raw) > LARGEST_FILE_BYTES:
         raise ClusterError("this is far too large for a cluster file", where=where, remedy="Name a cluster.yaml.")
     try:
-        return parse_cluster(raw.decode("utf-8-sig"), where)
+        return parse_cluster(raw.decode("utf-8-sig"), where, measured=measured)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ClusterError("this is not UTF-8 text", where=f"{where}:{line}", remedy="Save the file as UTF-8.") from error
 
 
-def parse_cluster(text: str, path: str) -> Cluster:
+def parse_cluster(text: str, path: str, *, measured: bool = True) -> Cluster:
     """A Cluster from the text of a cluster file; ``path`` is for messages and for the plan."""
     file = reading.mapping(reading.compose(text, path), required=("nodes",), optional=("links", "types"))
-    known = _types(file.get("types"))
+    known = _types(file.get("types"), measured)
     spots = reading.sequence(file["nodes"], _NODES_REMEDY)
     groups = [_group(spot, known) for spot in spots]
     _check_names(groups, spots)
@@ -68,14 +83,15 @@ class _Known(NamedTuple):
     prices: Mapping[str, Price]
 
 
-def _types(spot: Spot | None) -> _Known:
+def _types(spot: Spot | None, measured: bool) -> _Known:
     """The catalogue, with the file's own types and corrections."""
     types, prices = dict(catalogue()), dict[str, Price]()
     if spot is None:
         return _Known(types, prices)
     for name, (key, value) in reading.entries(spot, "Write `name: {memory: ..., memory_bandwidth: ..., flops: {...}}`.").items():
         reading.name(key)
-        entry, price = _type_entry(value)
+        entry, price = _type_entry(value, measured)
+        _check_kind(name, entry, types.get(name), value)
         if price:
             prices[name] = price
         if name in types:
@@ -90,10 +106,8 @@ def _types(spot: Spot | None) -> _Known:
     return _Known(types, prices)
 
 
-def _type_entry(spot: Spot) -> tuple[TypeEntry, Price | None]:
-    keys = reading.mapping(
-        spot, required=(), optional=("memory", "memory_bandwidth", "flops", "launch", "kind", "source", "price", "power")
-    )
+def _type_entry(spot: Spot, measured: bool) -> tuple[TypeEntry, Price | None]:
+    keys = reading.mapping(spot, required=(), optional=_TYPE_KEYS)
     flops = reading.mapping(keys["flops"], required=(), optional=DTYPES) if "flops" in keys else {}
     kind: Kind | None = None
     if "kind" in keys:
@@ -108,8 +122,29 @@ def _type_entry(spot: Spot) -> tuple[TypeEntry, Price | None]:
         kind=kind,
         source=reading.text(keys["source"]) if "source" in keys else "",
         power_w=_power(keys),
+        message_cpu_s=reading.quantity(keys["message_cpu"], TIME) if "message_cpu" in keys else None,
+        byte_cpu_s=reading.quantity(keys["byte_cpu"], TIME) if "byte_cpu" in keys else None,
+        measured=_measured(keys["measured"]) if measured and "measured" in keys else None,
     )
     return entry, _price(keys)
+
+
+def _measured(spot: Spot) -> Measurements:
+    """Of a costs file, which is named relative to the folder of the cluster file."""
+    path = Path(spot.path).parent / reading.text(spot)
+    if not path.is_file():
+        raise spot.error(
+            f"{spot.what}: there is no file {path}", "`autopart profile` writes it; the path is relative to this file."
+        )
+    return load_costs(path)
+
+
+def _check_kind(name: str, entry: TypeEntry, known: DeviceType | None, spot: Spot) -> None:
+    """What was measured on a CPU says nothing of an accelerator, nor the other way round."""
+    kind = (known and known.kind) if entry.kind is None else entry.kind
+    if entry.measured and entry.measured.device.kind != (kind or kind_of(name)):
+        what = f"{name} is a {kind or kind_of(name)}, and {spot.what}.measured was measured on a {entry.measured.device.kind}"
+        raise spot.error(what, "Name a file that was measured on a device of the same kind.")
 
 
 def _power(keys: Mapping[str, Spot]) -> float | None:
@@ -228,8 +263,16 @@ def _digest(groups: tuple[Group, ...], exceptions: tuple[tuple[tuple[int, int], 
             group.name,
             group.count,
             group.devices_per_node,
-            [device.name, device.memory_bytes, device.memory_bandwidth_bytes_per_s, device.launch_s, device.kind],
+            [
+                device.name,
+                device.memory_bytes,
+                device.memory_bandwidth_bytes_per_s,
+                device.launch_s,
+                device.kind,
+                *_message_cpu(device),
+            ],
             sorted(device.flops.items()),
+            *([device.measured.digest] if device.measured else []),
             astuple(group.interconnect),
             astuple(group.network),
         )
@@ -238,3 +281,8 @@ def _digest(groups: tuple[Group, ...], exceptions: tuple[tuple[tuple[int, int], 
     ]
     text = json.dumps([described, [(pair, astuple(link)) for pair, link in exceptions]])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _message_cpu(device: DeviceType) -> list[float]:
+    """What messages take from computing, where they do."""
+    return [device.message_cpu_s, device.byte_cpu_s] if device.message_cpu_s or device.byte_cpu_s else []

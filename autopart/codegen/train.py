@@ -28,6 +28,8 @@ def main() -> None:
     module = DistributedModule(HERE, seed=arguments.seed, backend=arguments.backend, device=arguments.device)
     module.load_checkpoint(arguments.checkpoint)
     optimizer = optimizers(arguments.lr)[arguments.optimizer](module.parameters())
+    if arguments.timeline:
+        module.record()
     losses = []
     for step, batch in zip(range(arguments.steps), batches(module, arguments.data), strict=False):
         loss = module.train_step(batch, local=True)
@@ -38,6 +40,10 @@ def main() -> None:
         losses.append(loss.item())
         if module.is_first:
             print(f"step {step + 1:4d}  loss {losses[-1]:.6f}", flush=True)
+    if arguments.timeline:
+        timeline = module.recorded()
+        if module.is_first:
+            arguments.timeline.write_text(json.dumps(timeline))
     if arguments.save:
         state = module.full_state_dict()
         if module.is_first:
@@ -76,6 +82,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=HERE / "batch.pt", help="torch.save of what example_inputs gives")
     parser.add_argument("--save", type=Path, help="where the trained state dict goes")
     parser.add_argument("--losses", type=Path, help="where the losses go, as JSON")
+    parser.add_argument("--timeline", type=Path, help="where the times of all computations go, as JSON")
     parser.add_argument("--seed", type=int, default=0, help="of dropout")
     parser.add_argument("--backend", choices=("gloo", "nccl"), help="default: nccl where there are GPUs")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda under nccl, cpu under gloo")

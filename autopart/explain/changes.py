@@ -111,6 +111,7 @@ def _with_devices(cluster: Cluster, change: Change) -> Cluster:
             flops={dtype: value(flops) for dtype, flops in device.flops.items()},
             memory_bandwidth_bytes_per_s=value(device.memory_bandwidth_bytes_per_s),
             launch_s=device.launch_s / value(1.0),
+            measured=device.measured.faster(value(1.0)) if device.measured else None,
         )
 
     chosen = _named(cluster, change, change.where, types=True)

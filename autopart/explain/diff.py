@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from autopart.cluster.cluster import Cluster
+from autopart.explain.sent import Sent, sent
+from autopart.planner.meshes import Index
 from autopart.planner.score import Score
 from autopart.plans import Plan
 
@@ -14,7 +15,7 @@ from autopart.plans import Plan
 @dataclass(frozen=True)
 class Side:
     """A plan in numbers. ``message_bytes`` go between stages in a step, values and gradients; ``network_bytes`` of them between
-    nodes; ``gradient_bytes`` are what sums of gradients take in, a rank of each. ``fullest``: peak bytes by device type.
+    nodes; ``collectives`` are beside them. ``fullest``: peak bytes by device type.
     """
 
     name: str
@@ -23,9 +24,14 @@ class Side:
     microbatches: int
     message_bytes: int
     network_bytes: int
-    gradient_bytes: int
+    collectives: Sent
     fullest: Mapping[str, int]
     peak_bytes: Mapping[int, int]
+
+    @property
+    def sent_bytes(self) -> int:
+        """By all ranks in a step."""
+        return self.message_bytes + self.collectives.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +60,21 @@ class Difference:
     samples: tuple[Samples, ...]
 
 
-def difference(names: tuple[str, str], before: Score, after: Score, clusters: tuple[Cluster, Cluster]) -> Difference:
+def difference(names: tuple[str, str], before: Score, after: Score, indices: tuple[Index, Index]) -> Difference:
     """Of two plans as they would run; blocks are those that both have."""
-    sides = [_side(name, scored, cluster) for name, scored, cluster in zip(names, (before, after), clusters, strict=True)]
+    sides = [_side(name, scored, index) for name, scored, index in zip(names, (before, after), indices, strict=True)]
     return Difference(
         sides[0], sides[1], tuple(moved_blocks(before.plan, after.plan)), tuple(changed_samples(before.plan, after.plan))
     )
 
 
-def _side(name: str, scored: Score, cluster: Cluster) -> Side:
-    plan, peaks = scored.plan, scored.timeline.peak_bytes
+def _side(name: str, scored: Score, index: Index) -> Side:
+    plan, cluster, peaks = scored.plan, index.cluster, scored.timeline.peak_bytes
     types = dict.fromkeys(cluster.device(rank).name for rank in sorted(peaks))
-    sent = list(scored.timeline.messages)
-    outside = [each for each in sent if cluster.ranks[each.sender].node != cluster.ranks[each.receiver].node]
+    every = list(scored.timeline.messages)
+    outside = [each for each in every if cluster.ranks[each.sender].node != cluster.ranks[each.receiver].node]
     simulated = scored.program.microbatches  # of very many microbatches only some are; all send alike
-    messages, network = (sum(m.nbytes for m in each) * plan.schedule.microbatches // simulated for each in (sent, outside))
+    messages, network = (sum(m.nbytes for m in each) * plan.schedule.microbatches // simulated for each in (every, outside))
     return Side(
         name=name,
         step_time_s=scored.step_s,
@@ -76,7 +82,7 @@ def _side(name: str, scored: Score, cluster: Cluster) -> Side:
         microbatches=plan.schedule.microbatches,
         message_bytes=messages,
         network_bytes=network,
-        gradient_bytes=sum(each.nbytes for each in scored.costs.reductions),
+        collectives=sent(scored, index),
         fullest={device: max(peak for rank, peak in peaks.items() if cluster.device(rank).name == device) for device in types},
         peak_bytes=dict(sorted(peaks.items())),
     )

@@ -14,6 +14,14 @@ from autopart.plans import Plan
 from autopart.report.table import table
 from autopart.report.text import block_names, device_names, ranges
 
+COLLECTIVES = {
+    "between columns": "columns",
+    "between replicas, in ops": "mixing",
+    "sums of gradients": "gradients",
+    "parameters, for ZeRO": "gathered",
+}
+"""What a reader is told of ``sent.Sent``."""
+
 
 def format_difference(found: Difference, plans: tuple[Plan, Plan], clusters: tuple[Cluster, Cluster]) -> str:
     """Both plans, then numbers side by side, then what moved."""
@@ -41,9 +49,13 @@ def _numbers(found: Difference) -> Iterator[tuple[str, str, str, str]]:
     for cause in before.breakdown:
         yield _row(f"  {cause}", before.breakdown[cause], after.breakdown.get(cause, 0.0), format_seconds)
     yield _row("microbatches", before.microbatches, after.microbatches, "{:.0f}".format)
-    yield _row("between stages", before.message_bytes, after.message_bytes, format_bytes)
-    yield _row("  of it between nodes", before.network_bytes, after.network_bytes, format_bytes)
-    yield _row("gradients to sum", before.gradient_bytes, after.gradient_bytes, format_bytes)
+    yield _row("sent in a step", before.sent_bytes, after.sent_bytes, format_bytes)
+    yield _row("  between stages", before.message_bytes, after.message_bytes, format_bytes)
+    yield _row("    of it between nodes", before.network_bytes, after.network_bytes, format_bytes)
+    for what, name in COLLECTIVES.items():
+        was, now = (getattr(side.collectives, name) for side in (before, after))
+        if was or now:
+            yield _row(f"  {what}", was, now, format_bytes)
     for device in dict.fromkeys([*before.fullest, *after.fullest]):
         yield _row(f"fullest {device}", before.fullest.get(device, 0), after.fullest.get(device, 0), format_bytes)
 

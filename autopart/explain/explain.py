@@ -1,8 +1,8 @@
-"""What ``autopart explain`` says, as data. ``report.explained`` puts it in sentences."""
+"""What ``autopart explain`` says, as data. ``explain.text`` puts it in sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autopart.explain.bottleneck import Bottleneck, bottleneck
@@ -14,14 +14,16 @@ from autopart.explain.restrictions import Answer, why_not
 from autopart.planner.meshes import Index
 from autopart.planner.score import Score
 from autopart.planner.strategies import Pins
+from autopart.say import Say, silent
 
 
 @dataclass(frozen=True)
 class WhatIf:
     """``kept`` is the plan as it is after the changes (None: a device of it is gone), ``overfull`` the rank that then lacks most,
-    with its peak and what it has to use; ``best`` is the best plan then.
+    with its peak and what it has to use; ``best`` is the best plan then. Ranks are those of the changed cluster.
     """
 
+    changes: tuple[Change, ...]
     kept: Other | None
     overfull: tuple[int, int, int] | None
     best: Other
@@ -31,7 +33,8 @@ class WhatIf:
 class Explanation:
     """A plan's answers; sections that were not asked for are None or empty.
 
-    ``next_best`` is the best plan beside this one that another search found, ``lower_bound_s`` that search's bound.
+    ``next_best`` is the best plan beside this one that another search found, ``lower_bound_s`` that search's bound. ``why_not``
+    is asked on the changed cluster where one is supposed; then it stands beside ``there``.
     """
 
     step_time_s: float
@@ -43,6 +46,7 @@ class Explanation:
     remedies: tuple[Other, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     why_not: tuple[Other, ...] = ()
+    there: Other | None = None
     what_if: WhatIf | None = None
     ops: tuple[OpFacts, ...] = ()
 
@@ -57,7 +61,7 @@ def explain(
     op: str | None = None,
     gap: float = 0.01,
     time_limit_s: float = 20.0,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = silent,
 ) -> Explanation:
     """Answer what is asked of a plan that fits; without ``wishes`` (why not), ``changes`` (what if) and ``op``: everything."""
     question = Question(asked, index, pins, gap, time_limit_s, say)
@@ -70,23 +74,23 @@ def explain(
     answers = [(wish, answer) for wish in wishes for answer in why_not(there, wish)]
     supposed = what_if(question, parsed) if parsed else None
     return Explanation(
-        step_time_s=there.step_s,
+        step_time_s=question.step_s,
         pins=said,
-        why_not=tuple(_said(question, f"why not {wish}", answer) for wish, answer in answers),
+        why_not=tuple(_said(question, wish, answer) for wish, answer in answers),
+        there=other("this plan", there.asked) if there is not question else None,
         what_if=supposed,
         ops=facts,
     )
 
 
-def _said(question: Question, text: str, answer: Answer) -> Other:
-    question.say(text)
+def _said(question: Question, wish: str, answer: Answer) -> Other:
+    question.say(f"why not {wish}")
     return answer()
 
 
 def _everything(question: Question, pins: dict[str, object]) -> Explanation:
     bounds = bottleneck(question)
-    question.say("searching again")
-    ranking = question.search()
+    ranking = question.search("searching again")
     unlike = next((scored for scored in ranking.scores if not same(scored.plan, question.plan)), None)
     return Explanation(
         step_time_s=question.step_s,
@@ -103,7 +107,8 @@ def _everything(question: Question, pins: dict[str, object]) -> Explanation:
 def what_if(question: Question, changes: list[Change]) -> WhatIf:
     """The plan as it is, and the best plan, on the changed cluster."""
     kept = question.kept(changed(question.index.cluster, changes))
-    return WhatIf(other("as it is", kept) if kept else None, _overfull(kept) if kept else None, after(question, changes))
+    found = other("as it is", kept) if kept else None
+    return WhatIf(tuple(changes), found, _overfull(kept) if kept else None, after(question, changes))
 
 
 def _overfull(scored: Score) -> tuple[int, int, int] | None:
@@ -119,5 +124,9 @@ def _supposing(question: Question, changes: list[Change]) -> Question:
     """The same question where the cluster is changed; of the best plan there where this one does not run."""
     cluster = changed(question.index.cluster, changes)
     kept = question.kept(cluster)
-    asked = kept if kept and not kept.overfull else next(iter(question.search(cluster=cluster).scores), question.asked)
+    asked = (
+        kept
+        if kept and not kept.overfull
+        else next(iter(question.search("planning there", cluster=cluster).scores), question.asked)
+    )
     return Question(asked, question.on(cluster), question.pins, question.gap, question.time_limit_s, question.say)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 import numpy as np
@@ -13,7 +13,6 @@ from autopart.errors import InputError
 from autopart.explain.question import Question
 from autopart.ir.graph import Op
 from autopart.plans import Stage
-from autopart.pricing.ops import op_seconds
 from autopart.tensor.assign import fix, texts_of
 from autopart.tensor.eliminate import Table, minimize
 from autopart.tensor.network import INFINITE, Network, OpKey, network
@@ -33,7 +32,8 @@ class Way:
 @dataclass(frozen=True, slots=True)
 class OpFacts:
     """``kind`` is an op's, "parameter" or "buffer". Seconds of one microbatch on one device of each type of its stage,
-    undivided. ``ways``: what was chosen, then the runners-up; empty where its replica is one device.
+    undivided, or of a layer profile as measured on its columns; ``priced`` says where they come from. ``flops`` is 0 where nobody
+    knows. ``ways``: what was chosen, then the runners-up; empty where its replica is one device.
     """
 
     name: str
@@ -44,13 +44,16 @@ class OpFacts:
     backward_s: dict[str, float]
     flops: int
     ways: tuple[Way, ...]
+    priced: dict[str, str] = field(default_factory=dict)
 
 
 def op_facts(question: Question, name: str) -> tuple[OpFacts, ...]:
     """Of an op, of the ops of a module or block, or of a parameter; InputError with the nearest names where there is none."""
     blocks = question.index.blocks
     parameters = {each.name for each in blocks.sharded.graph.parameters}
-    columns = {stage.index: _columns(question, stage) for stage in question.plan.stages if stage.tensor > 1}
+    columns = {
+        stage.index: _columns(question, stage) for stage in question.plan.stages if stage.tensor > 1 and question.index.lays_out
+    }
     if name in parameters:
         holders = [stage.index for stage in question.plan.stages if name in _members(question, stage)]
         every = [(stage, tuple(_ways(columns.get(stage), name, SHOWN))) for stage in holders]
@@ -77,23 +80,24 @@ def _unknown(question: Question, name: str, parameters: set[str]) -> InputError:
 
 
 def _op(question: Question, op: Op, columns: Mapping[int, _Columns], runners_up: int) -> OpFacts:
-    blocks, table = question.index.blocks, question.index.table
+    blocks = question.index.blocks
     block = blocks.blocks[blocks.block_of[op.name]].name
     stage = next(stage for stage in question.plan.stages if block in stage.blocks)
-    rows, seconds, flops = max(stage.shares), {}, 0
+    table, rows, prices, flops = question.index.undivided(stage.tensor), max(stage.shares), {}, 0
     for device in dict.fromkeys(map(question.index.cluster.device, stage.ranks)):
-        work = table.work(op, device.kind, rows)
-        seconds[device.name] = op_seconds(op, work, device, table.precision)
-        flops = work.forward_flops + work.backward_flops
+        prices[device.name] = table.price(op, device, rows)
+        asked = table.demand(op, device.kind, rows)
+        flops = int(asked.forward_flops + asked.backward_flops) if asked else 0
     return OpFacts(
         name=op.name,
         kind=op.kind,
         stage=stage.index,
         block=block,
-        forward_s={device: forward for device, (forward, _) in seconds.items()},
-        backward_s={device: backward for device, (_, backward) in seconds.items()},
+        forward_s={device: price.forward_s for device, price in prices.items()},
+        backward_s={device: price.backward_s for device, price in prices.items()},
         flops=flops,
         ways=tuple(_ways(columns.get(stage.index), op.name, runners_up)),
+        priced={device: price.source for device, price in prices.items()},
     )
 
 

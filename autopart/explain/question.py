@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from autopart.cluster.cluster import Cluster
+from autopart.cluster.units import format_seconds
 from autopart.errors import InputError
 from autopart.explain.changes import moved
 from autopart.planner.best import search
@@ -14,12 +16,13 @@ from autopart.planner.meshes import Index
 from autopart.planner.score import Score, score
 from autopart.planner.strategies import Pins
 from autopart.plans import Plan
+from autopart.say import Say
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
     """``asked`` is the plan as it would run, ``index`` what prices it; ``pins`` were fixed when it was made. Every search may
-    take ``time_limit_s`` and ends ``gap`` from its bound; ``say`` hears what is going on.
+    take ``time_limit_s`` and ends ``gap`` from its bound; ``say`` hears how far it is.
     """
 
     asked: Score
@@ -27,7 +30,7 @@ class Question:
     pins: Pins
     gap: float
     time_limit_s: float
-    say: Callable[[str], None]
+    say: Say
 
     @property
     def plan(self) -> Plan:
@@ -37,14 +40,22 @@ class Question:
     def step_s(self) -> float:
         return self.asked.step_s
 
-    def search(self, pins: Pins | None = None, cluster: Cluster | None = None, schedule: str | None = None) -> Ranking:
-        """Plan again, with other pins, for another cluster or another schedule."""
+    def search(self, what: str, pins: Pins | None = None, cluster: Cluster | None = None, schedule: str | None = None) -> Ranking:
+        """Plan again, with other pins, for another cluster or another schedule: from the plan as it is, where it may be so.
+
+        ``what`` is asked, for whoever waits.
+        """
+        there = cluster or self.index.cluster
+        kept = moved(self.plan, self.index.cluster, there)
+        self.say(what)
         return search(
-            self.on(cluster or self.index.cluster),
+            self.on(there),
             pins or self.pins,
             schedule or self.plan.schedule.name,
             gap=self.gap,
             time_limit_s=self.time_limit_s,
+            progress=lambda best_s, bound_s, elapsed_s: self.say(f"{what}: {_so_far(best_s, bound_s, elapsed_s)}"),
+            known=(kept,) if kept else (),
         )
 
     def on(self, cluster: Cluster) -> Index:
@@ -68,6 +79,12 @@ class Other:
     breakdown: Mapping[str, float] | None = None
 
 
+def _so_far(best_s: float, bound_s: float, elapsed_s: float) -> str:
+    """Of a search."""
+    best = "no plan yet" if math.isinf(best_s) else f"best step {format_seconds(best_s)}"
+    return f"{best}, none below {format_seconds(bound_s)}, {elapsed_s:.0f} s"
+
+
 def other(name: str, scored: Score | None, reason: str = "") -> Other:
     if scored is None:
         return Other(name, infeasible=reason)
@@ -77,7 +94,7 @@ def other(name: str, scored: Score | None, reason: str = "") -> Other:
 def best_under(question: Question, name: str, pins: Pins, schedule: str | None = None) -> Other:
     """The best plan that has these pins, or the reason why there is none."""
     try:
-        found = question.search(pins, schedule=schedule)
+        found = question.search(f"why not {name}", pins, schedule=schedule)
     except InputError as error:
         return Other(name, infeasible=error.what)
     return other(name, next(iter(found.scores), None), "no such plan fits into the devices' memory")

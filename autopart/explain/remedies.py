@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class LeftOut:
     """Devices that do nothing, of one kind, and the best plan that uses one more of them."""
 
     ranks: tuple[int, ...]
-    slowness: float  # the time of such a device for the whole model, by that of the fastest
+    slowness: float  # the time of such a device for the whole model, by that of the fastest; 0 where nobody knows
     best: Other
 
 
@@ -42,9 +43,8 @@ def remedies(question: Question) -> list[Other]:
 def after(question: Question, changes: list[Change]) -> Other:
     """The best plan for the changed cluster: what a search finds, or the plan as it is where that is faster there."""
     name = ", ".join(map(str, changes))
-    question.say(f"what if {name}")
     cluster = changed(question.index.cluster, changes)
-    scores = list(question.search(cluster=cluster).scores[:1])
+    scores = list(question.search(f"what if {name}", cluster=cluster).scores[:1])
     kept = question.kept(cluster)
     if kept and not kept.overfull:
         scores.append(kept)
@@ -85,5 +85,5 @@ def left_out(question: Question) -> Iterator[LeftOut]:
     idle = [rank for rank in cluster.ranks if rank.rank not in used]
     for group in sorted(Counter(rank.group for rank in idle)):
         ranks = tuple(rank.rank for rank in idle if rank.group == group)
-        question.say(f"what if rank {ranks[0]} were used")
-        yield LeftOut(ranks, seconds[group] / min(seconds.values()), using(question, ranks[0]))
+        slowness = seconds[group] / min(seconds.values()) if math.isfinite(seconds[group]) else 0.0
+        yield LeftOut(ranks, slowness, using(question, ranks[0]))

@@ -76,6 +76,9 @@ def using(question: Question, rank: int) -> Other:
         return other(f"rank {rank}", question.asked)
     taken = Counter(cluster.ranks[each].group for each in used)
     group = cluster.ranks[rank].group
+    degrees = (1, *tensor_degrees(cluster.groups[group].devices_per_node))
+    if not any(question.index.meshes(group, degree) for degree in degrees):
+        return Other(f"rank {rank}", infeasible=f"there are no prices of {cluster.groups[group].device.name}")
     least = tuple(taken[group] + 1 if number == group else 0 for number in range(len(cluster.groups)))
     return best_under(question, f"rank {rank}", replace(question.pins, least=least))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.units import format_bytes, format_flops, format_seconds
 from autopart.explain.bottleneck import Bottleneck, Fullness
+from autopart.explain.changes import changed
 from autopart.explain.explain import Explanation, WhatIf
 from autopart.explain.ops import OpFacts
 from autopart.explain.question import Other, same
@@ -23,18 +24,20 @@ SLOW = 1.05  # times the seconds of the fastest device
 def format_explanation(found: Explanation, plan: Plan, cluster: Cluster) -> str:
     """The sections that there are."""
     sections: list[tuple[str, Iterable[str]]] = []
+    own = Other("this plan", found.step_time_s, "", plan, plan.estimate.breakdown if plan.estimate else None)
+    there = changed(cluster, found.what_if.changes) if found.what_if else cluster
     if found.bottleneck:
         sections += [
             ("What bounds the step", _bottleneck(found.bottleneck, plan, cluster)),
-            ("The next-best plan", _found(found, plan, cluster)),
+            ("The next-best plan", _found(found, own, cluster)),
             ("Instead", [_table(found.baselines, found.step_time_s)]),
             ("What would help", _remedies(found)),
         ]
         if found.left_out:
-            sections.append(("Left out", (_left_out(each, found, plan, cluster) for each in found.left_out)))
+            sections.append(("Left out", (_left_out(each, own, cluster) for each in found.left_out)))
     if found.what_if:
-        sections.append((f"What if {found.what_if.best.name}", _what_if(found.what_if, found, plan, cluster)))
-    sections += [(f"Why not {each.name}", _why_not(each, found, plan, cluster)) for each in found.why_not]
+        sections.append((f"What if {found.what_if.best.name}", _what_if(found.what_if, own, there)))
+    sections += [(f"Why not {each.name}", _why_not(each, found.there or own, there)) for each in found.why_not]
     if found.ops:
         sections.append(("Layouts and costs", _ops(found.ops)))
     pins = "".join(f", {name}={value}" for name, value in found.pins.items())
@@ -68,27 +71,23 @@ def _fullness(each: Fullness) -> str:
     return f"{each.device}, fullest is rank {each.rank} with {of}"
 
 
-def _found(found: Explanation, plan: Plan, cluster: Cluster) -> Iterator[str]:
+def _found(found: Explanation, own: Other, cluster: Cluster) -> Iterator[str]:
     if found.next_best is None:
         yield "There is no other that fits."
         return
     seconds = found.next_best.step_time_s or 0.0
     if seconds < found.step_time_s * (1 - ALIKE):
-        yield f"A better plan than this one was found: {_against(found.next_best, found, plan, cluster)}"
+        yield f"A better plan than this one was found: {_against(found.next_best, own, cluster)}"
     else:
-        yield f"Of the others that the search found the best: {_against(found.next_best, found, plan, cluster)}"
+        yield f"Of the others that the search found the best: {_against(found.next_best, own, cluster)}"
 
 
-def _against(each: Other, found: Explanation, plan: Plan, cluster: Cluster) -> str:
-    """Another plan's step, what it does, and where the difference comes from."""
+def _against(each: Other, own: Other, cluster: Cluster) -> str:
+    """Another plan's step beside this one's, what it does on the cluster, and where the difference comes from."""
     assert each.plan is not None, "a plan that there is has a step"
     seconds = each.step_time_s or 0.0
-    where = _difference(each.breakdown or {}, _breakdown(plan))
-    return f"{more(seconds, found.step_time_s)}. {plan_text(each.plan, cluster)}." + (f" {where}" if where else "")
-
-
-def _breakdown(plan: Plan) -> Mapping[str, float]:
-    return plan.estimate.breakdown if plan.estimate else {}
+    where = _difference(each.breakdown or {}, own.breakdown or {})
+    return f"{more(seconds, own.step_time_s or 0.0)}. {plan_text(each.plan, cluster)}." + (f" {where}" if where else "")
 
 
 def _difference(theirs: Mapping[str, float], ours: Mapping[str, float]) -> str:
@@ -132,16 +131,16 @@ def _base(found: Explanation) -> float:
     return min(seconds for seconds in known if seconds is not None)
 
 
-def _left_out(each: LeftOut, found: Explanation, plan: Plan, cluster: Cluster) -> str:
+def _left_out(each: LeftOut, own: Other, cluster: Cluster) -> str:
     devices = device_names(each.ranks, cluster)
     slow = f", {each.slowness:.2g} times as slow as the fastest" if each.slowness > SLOW else ""
     head = f"{devices} (rank {ranges(each.ranks)}{slow}):"
     if each.best.step_time_s is None:
         return f"{head} {each.best.infeasible}."
-    return f"{head} the best plan that uses one of them takes {_against(each.best, found, plan, cluster)}"
+    return f"{head} the best plan that uses one of them takes {_against(each.best, own, cluster)}"
 
 
-def _what_if(what: WhatIf, found: Explanation, plan: Plan, cluster: Cluster) -> Iterator[str]:
+def _what_if(what: WhatIf, own: Other, cluster: Cluster) -> Iterator[str]:
     if what.kept is None:
         yield "The plan as it is needs a device that is then gone."
     elif what.overfull is not None:
@@ -149,24 +148,24 @@ def _what_if(what: WhatIf, found: Explanation, plan: Plan, cluster: Cluster) -> 
         needs = f"{format_bytes(peak)} on rank {rank}, which has {format_bytes(capacity)} to use"
         yield f"The plan as it is does not fit: it needs {needs}."
     else:
-        yield f"The plan as it is fits and takes {more(what.kept.step_time_s or 0.0, found.step_time_s)}."
+        yield f"The plan as it is fits and takes {more(what.kept.step_time_s or 0.0, own.step_time_s or 0.0)}."
     if what.best.step_time_s is None or what.best.plan is None:
         yield "No plan fits then."
     elif what.kept and what.kept.plan and same(what.best.plan, what.kept.plan):
         yield "No better plan was found for that."
     else:
-        yield f"The best plan for that takes {_against(what.best, found, plan, cluster)}"
+        yield f"The best plan for that takes {_against(what.best, own, cluster)}"
 
 
-def _why_not(each: Other, found: Explanation, plan: Plan, cluster: Cluster) -> Iterator[str]:
+def _why_not(each: Other, own: Other, cluster: Cluster) -> Iterator[str]:
     if each.step_time_s is None or each.plan is None:
         yield f"It can't be done: {each.infeasible}."
-    elif same(each.plan, plan):
+    elif own.plan and same(each.plan, own.plan):
         yield "That is this plan."
         if each.name.startswith("rank"):
-            yield _rank(int(each.name.split()[1]), plan)
+            yield _rank(int(each.name.split()[1]), own.plan)
     else:
-        yield f"The best of that kind takes {_against(each, found, plan, cluster)}"
+        yield f"The best of that kind takes {_against(each, own, cluster)}"
 
 
 def _rank(rank: int, plan: Plan) -> str:
@@ -181,13 +180,22 @@ def _ops(facts: Iterable[OpFacts]) -> Iterator[str]:
     if costed:
         rows = [("op", "stage", "forward, backward", "flops", "layout")]
         for each in costed:
-            pairs = [f"{format_seconds(s)}, {format_seconds(each.backward_s[d])} ({d})" for d, s in each.forward_s.items()]
+            pairs = [
+                f"{format_seconds(s)}, {format_seconds(each.backward_s[d])} ({_on(each, d)})" for d, s in each.forward_s.items()
+            ]
             layout = each.ways[0].layout if each.ways else "-"
-            rows.append((each.name, str(each.stage), "; ".join(pairs), format_flops(each.flops).removesuffix("/s"), layout))
+            flops = format_flops(each.flops).removesuffix("/s") if each.flops else "-"
+            rows.append((each.name, str(each.stage), "; ".join(pairs), flops, layout))
         yield table([*rows]) + "\n"
     for each in every:
         if len(each.ways) > 1 or not each.forward_s:
             yield from _layouts(each)
+
+
+def _on(each: OpFacts, device: str) -> str:
+    """The device, and where the price comes from if not from its datasheet."""
+    model = each.priced.get(device, "analytic")
+    return device if model == "analytic" else f"{device}, {model}"
 
 
 def _layouts(each: OpFacts) -> Iterator[str]:

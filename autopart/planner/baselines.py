@@ -100,13 +100,23 @@ def _plans(index: Index, schedule: str, ranks: tuple[int, ...], layout: Layout, 
     reason = ""
     one_only = bool(index.blocks.sharded.mixing) or not _has_batch(index)
     for microbatches in microbatch_counts(index.batch_size, one_only, None):
-        stages = layout(index, ranks, index.batch_size // microbatches)
+        stages = _runnable(index, layout(index, ranks, index.batch_size // microbatches))
         if isinstance(stages, str):
             reason = reason or stages
             continue
         kept = tuple(replace(stage, recompute=recompute) for stage in stages)
         found.append(build_plan(index, Schedule(schedule, microbatches), kept))
     return tuple(found) or reason
+
+
+def _runnable(index: Index, stages: tuple[Stage, ...] | str) -> tuple[Stage, ...] | str:
+    """The stages; or which devices can't run theirs, where prices say so."""
+    for stage in stages if isinstance(stages, tuple) else ():
+        for group in {index.cluster.ranks[rank].group for rank in stage.ranks}:
+            if not index.meshes(group, stage.tensor):
+                columns = f" on {stage.tensor} columns" if stage.tensor > 1 else ""
+                return f"there are no prices of {index.cluster.groups[group].device.name}{columns}"
+    return stages
 
 
 def _has_batch(index: Index) -> bool:

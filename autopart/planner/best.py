@@ -25,14 +25,10 @@ from autopart.planner.score import score
 from autopart.planner.spend import Wish, cheapest_plan
 from autopart.planner.strategies import Pins
 from autopart.plans import Plan
+from autopart.say import Say, silent
 
 Progress = Callable[[float, float, float], None]
-Say = Callable[[str], None]
 STEP = Wish()
-
-
-def silent(_: str) -> None:
-    return
 
 
 def best_plan(
@@ -93,9 +89,12 @@ def search(
     gap: float = 0.01,
     time_limit_s: float = 60.0,
     progress: Progress | None = None,
+    known: Sequence[Plan] = (),
 ) -> Ranking:
-    """The best plans that have what is pinned, simulated, beside the baselines; InputError where the pins are impossible."""
-    question = ask(index, pins, schedule)
+    """The best plans that have what is pinned, simulated, beside the baselines; InputError where the pins are impossible.
+    ``known`` plans are where it starts from, as for ``best_plan``.
+    """
+    question = ask(index, pins, schedule, known)
     return _answer(question, _solving(question, gap, time_limit_s, progress), silent)
 
 

@@ -12,7 +12,7 @@ from autopart.cluster.cluster import Cluster, Group
 from autopart.cluster.units import format_bytes
 from autopart.errors import Infeasible
 from autopart.planner.choose import Solve, best_candidates
-from autopart.planner.meshes import Index, make_index
+from autopart.planner.meshes import Index
 from autopart.planner.price import price, propose
 from autopart.planner.strategies import Pins
 from autopart.plans import Settings
@@ -141,14 +141,9 @@ def _more_devices(index: Index, helps: Helps) -> str:
 def _with(
     index: Index, *, batch_size: int | None = None, cluster: Cluster | None = None, settings: Settings | None = None
 ) -> Index:
-    return make_index(
-        index.blocks,
-        cluster or index.cluster,
-        batch_size or index.batch_size,
-        settings or index.settings,
-        index.model,
-        index.layouts,
-    )
+    asked, samples = settings or index.settings, batch_size or index.batch_size
+    table = replace(index.table, optimizer=asked.optimizer, precision=asked.precision, batch_size=samples, _memory={})
+    return replace(index, table=table, cluster=cluster or index.cluster, settings=asked)
 
 
 def _with_group(cluster: Cluster, number: int, group: Group) -> Cluster:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from autopart.blocks.orders import in_order, orders
 from autopart.cluster.cluster import Cluster, topology
 from autopart.planner.problem import Array, Part
 from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
-from autopart.pricing.network import counted_topology
+from autopart.pricing.network import counted_topology, tensor_topology
 from autopart.pricing.stages import Tables
 from autopart.pricing.table import BlockTable, elements
 from autopart.sharding.placement import Partial, Placement, Replicate, Shard
@@ -97,6 +97,7 @@ class Index:
     settings: Settings
     layouts: Mapping[str, str] = field(default_factory=dict)
     traced: Index | None = None
+    lays_out: ClassVar[bool] = True  # whether columns share out the insides of ops as layouts say
 
     @property
     def blocks(self) -> Blocks:
@@ -118,7 +119,7 @@ class Index:
         if tensor == 1:
             return (self.whole,)
         device, wishes = self.cluster.groups[group], tuple(self.layouts.items())
-        columns, many = Topology((tensor,), device.interconnect), self._few_and_many[0]
+        columns, many = tensor_topology(self.cluster, group, tensor), self._few_and_many[0]
 
         def found() -> tuple[Mesh, ...]:
             lean_s = LEAN * float(self.table.seconds(device.device, many).total.sum()) / max(float(self.table.static.sum()), 1.0)
@@ -199,6 +200,14 @@ class Index:
         columns = {weight: of_column(weights.index(weight)) for weight in sorted(set(weights))}
         largest = columns[max(weights)]
         return replace(largest, columns=columns) if len(columns) > 1 else largest
+
+    def undivided(self, tensor: int) -> BlockTable:  # noqa: ARG002
+        """Prices of ops as they are before they are split over so many columns."""
+        return self.table
+
+    def notes(self, plan: Plan) -> tuple[str, ...]:  # noqa: ARG002
+        """What whoever reads the plan's estimate should know of these prices."""
+        return ()
 
     def follows(self, plan: Plan) -> bool:
         """Whether a plan has the blocks in this order."""

@@ -106,6 +106,8 @@ def _wrong_zero(index: Index, pins: Pins) -> InputError | None:
 
 def _wrong_layouts(index: Index, pins: Pins) -> InputError | None:
     """There are columns that they can be about; what they say is checked where it is used."""
+    if pins.layouts and not index.lays_out:
+        return InputError("layouts of ops, but layers of a profile are whole", remedy="Leave out --layout.")
     if not pins.layouts or (pins.tensor != 1 and max(node_sizes(index.cluster)) > 1):
         return None
     return InputError("--layout, but every replica is one device", remedy="Leave out --layout, or take --tensor 2 or more.")
@@ -120,4 +122,4 @@ def _unsplit(index: Index, pins: Pins) -> InputError | None:
     teams = [(Part(group, (1,), wish),) for group in rooms] + list(joined_parts(pools(index), index.batch_size, wish))
     if any(index.meshes_of(parts) for parts in teams):
         return None
-    return InputError(f"no op of the model can be split over {wish} columns", remedy="Leave out --tensor.")
+    return InputError(f"nothing in the model can be split over {wish} columns", remedy="Leave out --tensor.")

@@ -26,14 +26,14 @@ from functools import partial
 
 import numpy as np
 
-from autopart.cluster.cluster import Cluster, Group
+from autopart.cluster.cluster import Cluster
 from autopart.planner.memory import holds_model, part_memory, price_ties, sharers, tied_bytes, updated
 from autopart.planner.meshes import Index, Mesh
 from autopart.planner.packing import slots, slots_of
 from autopart.planner.problem import Array, Option, Order, Overlap, Part, Problem, Setting, columns_of, replicas_of
 from autopart.planner.routes import half_s, make_routes
 from autopart.planner.shares import Parts, Pool
-from autopart.planner.strategies import OptionSketch, Pins, SettingSketch, enumerate_settings
+from autopart.planner.strategies import OptionSketch, Pins, SettingSketch, enumerate_settings, tensor_degrees
 from autopart.pricing import zero
 from autopart.pricing.network import counted_topology, side_by_side, tensor_topology
 from autopart.program.reductions import BUCKET_BYTES
@@ -121,14 +121,19 @@ def propose(index: Index, pins: Pins | None = None, schedule: str = "1f1b") -> t
 def pools(index: Index) -> tuple[Pool, ...]:
     """Each group's speed on the whole model, as a line through one row and the whole batch."""
     return tuple(
-        Pool(group.devices, group.devices_per_node, *_line(index, group), float(usable_bytes(group.device)))
-        for group in index.cluster.groups
+        Pool(group.devices, group.devices_per_node, *_line(index, number), float(usable_bytes(group.device)))
+        for number, group in enumerate(index.cluster.groups)
     )
 
 
-def _line(index: Index, group: Group) -> tuple[float, float]:
-    many = max(2, index.batch_size)
-    one_s, many_s = (float(index.table.seconds(group.device, rows).total.sum()) for rows in (1, many))
+def _line(index: Index, number: int) -> tuple[float, float]:
+    """Of a device by itself; of a group that runs the model on several columns alone, by the fewest of them."""
+    group, many = index.cluster.groups[number], max(2, index.batch_size)
+    meshes = (mesh for tensor in (1, *tensor_degrees(group.devices_per_node)) for mesh in index.meshes(number, tensor)[:1])
+    mesh = next(meshes, None)
+    if mesh is None:
+        return 0.0, 1.0
+    one_s, many_s = (mesh.tensor * float(mesh.table.seconds(group.device, rows).total.sum()) for rows in (1, many))
     slope = max((many_s - one_s) / (many - 1), 1e-12)
     return max(0.0, one_s - slope), slope
 
@@ -238,7 +243,8 @@ def _part_sync(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, level: in
     """[n] seconds of a part's devices after the sum, [n] of the sum, and its bytes."""
     table, held = mesh.table, sharers(mesh, parts)
     mine = updated(level, held)
-    after_s = table.update_s(cluster.groups[part.group].device, float(mine.sum())) * _parts_of(mine)
+    device = cluster.groups[part.group].device
+    after_s = table.update_s(device, float(mine.sum())) * table.update_parts(device, mine)
     reduce_s, nbytes = np.zeros(table.count), 0.0
     for (trained, _), together in zip(held, _topologies(mesh, cluster, part, parts), strict=True):
         total = float(trained.sum())

@@ -102,12 +102,13 @@ def enumerate_settings(
     schedule: str = "1f1b",
 ) -> tuple[SettingSketch, ...]:
     """Every setting with its options. ``roomy(parts, M)`` says that the parts hold the whole model with M microbatches in flight,
-    ``splits(group, tensor)`` that the model can be split over so many columns there, ``joins(parts)`` over the columns of these.
+    ``splits(group, tensor)`` that the model can be run on so many columns there, ``joins(parts)`` over the columns of these.
 
     ``one_microbatch``: the model mixes samples; ``one_replica``: it has no batch dim.
     """
     pins = replace(pins or Pins(), data=1) if one_replica else pins or Pins()
-    counts = device_counts(pools, pins.data) if pins.tensor in (None, 1) else ()
+    alone = [pool if splits(group, 1) else replace(pool, devices=0) for group, pool in enumerate(pools)]
+    counts = device_counts(alone, pins.data) if pins.tensor in (None, 1) else ()
     teams = team_counts(pools, pins, splits)
     found = []
     for microbatches in microbatch_counts(batch_size, one_microbatch or one_replica, pins.microbatches):

@@ -66,6 +66,7 @@ class Reduction:
     ranks: tuple[int, ...]
     nbytes: int
     seconds: float
+    handling_s: float = 0.0  # that it takes from a backward beside which it runs
 
 
 @dataclass(frozen=True)

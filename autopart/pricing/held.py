@@ -70,7 +70,7 @@ def stage_running(
     """
     start, stop = interval
     given = stop if stop < table.count and not setting.joined else None  # gradients that came are used where they lie
-    blocks = [block_bytes(table, i, kind, rows, setting.recompute, given=i + 1 == given) for i in range(start, stop)]
+    blocks = [table.block_bytes(i, kind, rows, setting.recompute, given=i + 1 == given) for i in range(start, stop)]
     received = received_bytes(table, rows, start, stop)
     sent, owned = sent_bytes(table, rows, start, stop)
     own = np.array([block.own for block in blocks]) - owned
@@ -132,11 +132,6 @@ def sent_bytes(table: BlockTable, rows: int, start: int, stop: int) -> tuple[flo
 
 
 def block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute: bool, *, given: bool) -> BlockBytes:
-    key = ("bytes", index, kind, rows, recompute, given)
-    return table.remembered(key, lambda: _block_bytes(table, index, kind, rows, recompute, given))
-
-
-def _block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute: bool, given: bool) -> BlockBytes:
     graph, blocks = table.blocks.sharded.graph, table.blocks
     block = blocks.blocks[index]
     ops = [table.op(name) for name in block.ops]

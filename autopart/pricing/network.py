@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from autopart.cluster.cluster import Cluster, Group
+from autopart.cluster.cluster import Cluster, Group, handling
 from cost_models.collective import Topology, slowest
 from cost_models.hardware import UNUSED_LINK, Link
 
@@ -32,7 +32,12 @@ def counted_topology(
         inside += [group.interconnect] * (max(own) * taking > 1)
         spills |= {index} if len(own) > 1 else set()
     across = [cluster.network(a, b) for a in counts for b in counts if a < b or (a == b and a in spills)]
-    return Topology(tuple(per_node), slowest(inside) if inside else UNUSED_LINK, slowest(across) if across else UNUSED_LINK)
+    return Topology(
+        tuple(per_node),
+        slowest(inside) if inside else UNUSED_LINK,
+        slowest(across) if across else UNUSED_LINK,
+        *handling([cluster.groups[index].device for index in counts]),
+    )
 
 
 def _of_a_node(group: Group, tensor: int) -> int:
@@ -54,4 +59,5 @@ def tensor_topology(cluster: Cluster, group: int, tensor: int) -> Topology:
     full, rest = divmod(tensor, here.devices_per_node)
     per_node = (here.devices_per_node,) * full + (rest,) * (rest > 0)
     across = cluster.network(group, group) if len(per_node) > 1 else UNUSED_LINK
-    return Topology(per_node, here.interconnect if per_node[0] > 1 else UNUSED_LINK, across)
+    inside = here.interconnect if per_node[0] > 1 else UNUSED_LINK
+    return Topology(per_node, inside, across, *handling([here.device]))

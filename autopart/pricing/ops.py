@@ -1,14 +1,12 @@
-"""Seconds of one op on one device: its work, at a precision, on the roofline."""
+"""What one op asks of a device: its class, and its work at a precision. ``cost_models.price`` says what that takes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from autopart.blocks.work import Work
 from autopart.ir.graph import Op
-from cost_models.compute import OpClass, op_s
-from cost_models.hardware import DeviceType
+from cost_models.compute import Demand, OpClass
 from cost_models.memory import PRECISIONS
 
 CLASS: Mapping[str, OpClass] = {
@@ -40,33 +38,12 @@ def casts(op: Op, work: Work, precision: str) -> bool:
     return PRECISIONS[precision].weight_copy_bytes > 0 and op.autocast and class_of(work) in AUTOCAST and work.dtype == "float32"
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What one op asks of a device for a microbatch, in the precision that it runs in: the roofline's operands."""
-
-    op_class: OpClass
-    dtype: str
-    forward_flops: float
-    forward_bytes: float
-    backward_flops: float
-    backward_bytes: float
-
-
 def demand(op: Op, work: Work, precision: str) -> Demand:
     """The op's work as it runs under this precision."""
     dtype = PRECISIONS[precision].compute_dtype if casts(op, work, precision) else work.dtype
     scale = _bytes_factor(op, work, precision)
     forward, backward = work.forward_bytes * scale, work.backward_bytes * scale
-    return Demand(class_of(work), dtype, work.forward_flops, forward, work.backward_flops, backward)
-
-
-def op_seconds(op: Op, work: Work, device: DeviceType, precision: str) -> tuple[float, float]:
-    """Forward and backward of one microbatch."""
-    asked = demand(op, work, precision)
-    forward = op_s(device, asked.forward_flops, asked.forward_bytes, asked.dtype, asked.op_class)
-    if not asked.backward_flops and not asked.backward_bytes:
-        return float(forward), 0.0
-    return float(forward), float(op_s(device, asked.backward_flops, asked.backward_bytes, asked.dtype, asked.op_class))
+    return Demand(class_of(work), dtype, work.forward_flops, forward, work.backward_flops, backward, op.kind)
 
 
 def _bytes_factor(op: Op, work: Work, precision: str) -> float:

@@ -17,7 +17,7 @@ from autopart.pricing.costs import RankCosts, Reduction, StageCosts
 from autopart.pricing.held import Setting, batch_bytes, stage_running
 from autopart.pricing.network import side_by_side
 from autopart.pricing.table import Array, BlockTable, elements
-from cost_models.collective import Topology
+from cost_models.collective import Topology, all_reduce_handling_s
 from cost_models.memory import PRECISIONS, usable_bytes
 
 Tables = Callable[[Stage, int], BlockTable]
@@ -119,7 +119,7 @@ def _rank_costs(
         stage=stage.index,
         forward_s=forward_s + table.shared_s(device, rows, start, stop) + own.forward_s,
         backward_s=backward_s + (forward_s if stage.recompute else 0.0) + own.backward_s,
-        update_s=table.update_s(device, own.updated) + own.spread_s,
+        update_s=table.update_s(device, own.updated, start, stop) + own.spread_s,
         static_bytes=int(table.static_bytes(start, stop) - own.saved_bytes),
         batch_bytes=int(batch_bytes(table, rows, microbatches)),
         inflight_bytes=ceil(running.kept),
@@ -217,16 +217,18 @@ def _reductions(held: Held, plan: Plan, cluster: Cluster, tables: Tables) -> Ite
         whole, split = _Sharers(stages, split=False), _Sharers(stages, split=True)
         sums = [_sum(whole, 0, held, plan, cluster, tables)]
         sums.append(max(_sum(split, column, held, plan, cluster, tables) for column in range(first.tensor)))
-        if any(nbytes for _, nbytes in sums):
-            yield Reduction(stages, whole.ranks(plan, 0), sum(n for _, n in sums), sum(seconds for seconds, _ in sums))
+        seconds, nbytes, handling_s = (sum(each) for each in zip(*sums, strict=True))
+        if nbytes:
+            yield Reduction(stages, whole.ranks(plan, 0), int(nbytes), seconds, handling_s)
 
 
-def _sum(who: _Sharers, column: int, held: Held, plan: Plan, cluster: Cluster, tables: Tables) -> tuple[float, int]:
-    """Seconds and bytes of a sum once a step, in a column; no bytes where there is none."""
+def _sum(who: _Sharers, column: int, held: Held, plan: Plan, cluster: Cluster, tables: Tables) -> tuple[float, int, float]:
+    """Seconds and bytes of a sum once a step, in a column, and what it takes from computing; no bytes where there is none."""
     stage, ranks = plan.stages[who.stages[0]], who.ranks(plan, column)
     table = tables(stage, column)
     mine = {name for name, other in held[stage.index, column].items() if other == who}
     count, level = _elements(table, mine, *interval(table, stage)), who.level(stage)
     together = side_by_side(topology(cluster, ranks), _columns_of_a_node(cluster, stage) if who.split else 1)
     seconds = zero.sum_s(level, count, together, table.precision)
-    return seconds, count * PRECISIONS[table.precision].gradient_bytes if len(ranks) > 1 and level < 2 else 0
+    nbytes = count * PRECISIONS[table.precision].gradient_bytes if len(ranks) > 1 and level < 2 else 0
+    return seconds, nbytes, all_reduce_handling_s(nbytes, together) / (1 + level)  # level 1 gathers parameters after the update

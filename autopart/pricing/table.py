@@ -20,14 +20,17 @@ from autopart.blocks.blocks import Blocks
 from autopart.blocks.work import Work, op_work
 from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
-from autopart.pricing.held import block_bytes
-from autopart.pricing.ops import activation_factor, casts, op_seconds
+from autopart.pricing.held import BlockBytes, block_bytes
+from autopart.pricing.keys import block_key, op_key
+from autopart.pricing.ops import activation_factor, casts, demand
 from autopart.sharding import comm
 from autopart.tensor import reshard
-from cost_models.collective import Topology, all_gather_s, all_reduce_s, reduce_scatter_s
-from cost_models.compute import op_s
+from cost_models.collective import Topology, all_gather_s, axis_sum_s, reduce_scatter_s
+from cost_models.compute import Demand
 from cost_models.hardware import DeviceType, Kind
+from cost_models.measured import read
 from cost_models.memory import PRECISIONS, frozen_bytes, state_bytes, update_traffic_bytes, update_transient_bytes
+from cost_models.price import Price, block_ratio, block_samples, op_price, update_s
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -48,8 +51,8 @@ class Seconds:
 @dataclass(frozen=True, eq=False)
 class Kept:
     """Bytes by block, for the planner: held from forward to backward, and while the block runs; ``output[j]``: what a stage
-    ending at j sends. Sums and maxima of them are never less than what ``held.stage_running`` finds of a stage: that lets go of
-    what later blocks held, and counts once what one block makes and another keeps.
+    ending at j sends. Sums and maxima of them are meant to be no less than what ``held.stage_running`` finds of a stage: that
+    lets go of what later blocks held, and counts once what one block makes and another keeps.
     """
 
     inflight: Array
@@ -98,6 +101,11 @@ class BlockTable:
 
     def kept(self, device: DeviceType, rows: int, recompute: bool) -> Kept:
         return self.remembered(("kept", device.kind, rows, recompute), lambda: self._kept(device.kind, rows, recompute))
+
+    def block_bytes(self, index: int, kind: Kind, rows: int, recompute: bool, *, given: bool) -> BlockBytes:
+        """What a block keeps and needs, op by op; ``given``: gradients that come in are held, and counted, by somebody else."""
+        key = ("bytes", index, kind, rows, recompute, given)
+        return self.remembered(key, lambda: block_bytes(self, index, kind, rows, recompute, given=given))
 
     def shared_bytes(self, rows: int, start: int = 0, stop: int | None = None) -> float:
         """Results of the inputs-only ops of blocks [start, stop) that their backward needs: kept once a stage and microbatch."""
@@ -172,10 +180,14 @@ class BlockTable:
         """Bytes that the optimizer needs on top while it updates so many elements."""
         return np.asarray(trained) * update_transient_bytes(self.optimizer, self.precision, device.kind)
 
-    def update_s(self, device: DeviceType, trained: float) -> float:
-        """Seconds to update so many elements: the time to read and write them and their state."""
-        nbytes = trained * update_traffic_bytes(self.optimizer, self.precision)
-        return float(op_s(device, 0, nbytes, op_class="elementwise")) if trained else 0.0
+    def update_s(self, device: DeviceType, trained: float, start: int = 0, stop: int | None = None) -> float:  # noqa: ARG002
+        """Seconds to update so many elements of blocks [start, stop): measured, or to read and write them and their state."""
+        return update_s(device, self.optimizer, trained, trained * update_traffic_bytes(self.optimizer, self.precision))
+
+    def update_parts(self, device: DeviceType, trained: Array) -> Array:  # noqa: ARG002
+        """[n] each block's part of an update of so many of their elements."""
+        found: Array = trained / max(float(trained.sum()), 1.0)
+        return found
 
     @cached_property
     def ties(self) -> tuple[tuple[int, int, float], ...]:
@@ -215,8 +227,64 @@ class BlockTable:
         return op_work(op, self._graph, rows, fused=kind == "accelerator", whole=self.batch_size)
 
     def op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
-        """Forward and backward of one op of the graph."""
-        return op_seconds(op, self.work(op, device.kind, rows), device, self.precision)
+        """Forward and backward of one op of the graph; those of a block add up to what the block takes."""
+        return self.price(op, device, rows).seconds
+
+    def price(self, op: Op, device: DeviceType, rows: int) -> Price:
+        """Of one op of the graph, as ``op_s``, and where it comes from."""
+        alone = self.price_alone(op, device, rows)
+        block = self.blocks.block_of.get(op.name)
+        return alone if device.measured is None or block is None else self._in_block(alone, block, device, rows)
+
+    def price_alone(self, op: Op, device: DeviceType, rows: int) -> Price:
+        """Of one op of the graph, wherever it is."""
+        asked = demand(op, self.work(op, device.kind, rows), self.precision)
+        return op_price(device, asked, self.op_key(op) if device.measured else "", rows)
+
+    def op_key(self, op: Op) -> str:
+        """Its key among measurements."""
+        return self.remembered(("key", op.name), lambda: op_key(op, self._graph, self.runs_in(op)))
+
+    def block_key(self, index: int) -> str:
+        """The key of a block among measurements: one for all of its kind."""
+        first = self.blocks.first_of_kind[self.blocks.blocks[index].kind]
+        ops = [self._ops[name] for name in self.blocks.blocks[first].ops]
+        return self.remembered(("block key", first), lambda: block_key(((op, self.runs_in(op)) for op in ops), self._graph))
+
+    def runs_in(self, op: Op) -> str:
+        """The dtype under autocast, where that is not the trace's."""
+        cast = casts(op, self.work(op, "cpu", 1), self.precision)
+        return PRECISIONS[self.precision].compute_dtype if cast else ""
+
+    def _in_block(self, alone: Price, index: int, device: DeviceType, rows: int) -> Price:
+        """Scaled so that the block's ops add up to it: ops in company find their inputs in caches."""
+        samples = block_samples(device, self.block_key(index))
+        if not samples:
+            forward, backward = block_ratio(device)
+            return Price(alone.forward_s * forward, alone.backward_s * backward, alone.model)
+        found = read(samples, rows)
+        at = found.nearest.rows if found.model == "extrapolated" else rows
+        forward_s, backward_s = self._alone_s(index, device, at)
+        return Price(
+            alone.forward_s * (found.forward_s / forward_s if forward_s else 1.0),
+            alone.backward_s * (found.backward_s / backward_s if backward_s else 1.0),
+            alone.model,
+            found.model,
+        )
+
+    def _alone_s(self, index: int, device: DeviceType, rows: int) -> tuple[float, float]:
+        """Of a block, op by op."""
+        first = self.blocks.first_of_kind[self.blocks.blocks[index].kind]
+
+        def summed() -> tuple[float, float]:
+            prices = [self.price_alone(self._ops[name], device, rows) for name in self.blocks.blocks[first].ops]
+            return sum(price.forward_s for price in prices), sum(price.backward_s for price in prices)
+
+        return self.remembered(("alone", first, device, rows), summed)
+
+    def demand(self, op: Op, kind: Kind, rows: int) -> Demand | None:
+        """What the op asks of a device; None where its seconds are not made of that."""
+        return demand(op, self.work(op, kind, rows), self.precision)
 
     def _spread(self, evaluate: Callable[[int], float | tuple[float, ...]]) -> Array:
         """Evaluates the first block of each kind; [..., n]."""
@@ -235,7 +303,7 @@ class BlockTable:
     def _kept(self, kind: Kind, rows: int, recompute: bool) -> Kept:
         def evaluate(index: int) -> tuple[float, float]:
             block = self.remembered(("block", index, kind, rows), lambda: self._block(index, kind, rows))
-            needs = block_bytes(self, index, kind, rows, recompute, given=False)
+            needs = self.block_bytes(index, kind, rows, recompute, given=False)
             working = max(needs.forward, needs.backward.first, needs.backward.later, 0.0)
             again = recompute and self.blocks.blocks[index].recomputable
             return (block.inputs if again else block.kept), working
@@ -308,8 +376,8 @@ class BlockTable:
             return forward, self._gradient_s(op, reshard.collective_s(reshard.BACKWARD[op.kind], whole, topology))
         if op.kind == reshard.CROSS_ENTROPY:
             each = self._nbytes(self._graph.values[op.inputs[1]], rows) // 2  # a float32 for every int64 label
-            forward = all_reduce_s(each, topology) + all_reduce_s(2 * each, topology)
-            return forward, self._gradient_s(op, all_reduce_s(each, topology))
+            forward = axis_sum_s(each, topology) + axis_sum_s(2 * each, topology)
+            return forward, self._gradient_s(op, axis_sum_s(each, topology))
         return 0.0, 0.0
 
     def _exchanged_bytes(self, op: Op, rows: int, ranks: int) -> float:
@@ -337,13 +405,13 @@ class BlockTable:
             result = op.outputs[0]
             match op.kind:
                 case comm.ALL_REDUCE:
-                    found += 2 * all_reduce_s(self._nbytes(result, rows), topology)
+                    found += 2 * axis_sum_s(self._nbytes(result, rows), topology)
                 case comm.ALL_GATHER:
                     nbytes = self._nbytes(result, self.batch_size)
                     found += all_gather_s(nbytes, topology) + reduce_scatter_s(nbytes, topology)
                 case comm.BATCH_NORM:
                     channels = result.shape_at(rows, self.batch_size)[1]
-                    found += 2 * all_reduce_s(2 * channels * DTYPE_BYTES[result.dtype], topology)
+                    found += 2 * axis_sum_s(2 * channels * DTYPE_BYTES[result.dtype], topology)
         return found
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cost_models.collective import Topology, all_gather_s, all_reduce_s, reduce_scatter_s
+from cost_models.collective import Topology, all_reduce_s, reduce_scatter_s, ring_all_gather_s
 from cost_models.memory import OPTIMIZER_STATES, PRECISIONS
 
 Array = NDArray[np.float64]
@@ -66,7 +66,7 @@ def lent_bytes(level: int, blocks: Array, precision: str) -> Array:
 def microbatch_s(level: int, elements: float, topology: Topology, precision: str) -> tuple[float, float]:
     """Seconds of a block's messages in its forward and in its backward."""
     kept = PRECISIONS[precision]
-    gather_s = all_gather_s(elements * kept.parameter_bytes, topology) if level == 3 else 0.0
+    gather_s = ring_all_gather_s(elements * kept.parameter_bytes, topology) if level == 3 else 0.0
     scatter_s = reduce_scatter_s(elements * kept.gradient_bytes, topology) if level >= 2 else 0.0
     return gather_s, gather_s + scatter_s
 
@@ -81,4 +81,4 @@ def sum_s(level: int, elements: float, topology: Topology, precision: str) -> fl
 
 def spread_s(level: int, elements: float, topology: Topology, precision: str) -> float:
     """Seconds, after the update, until everybody has what the others updated."""
-    return all_gather_s(elements * PRECISIONS[precision].parameter_bytes, topology) if level in (1, 2) else 0.0
+    return ring_all_gather_s(elements * PRECISIONS[precision].parameter_bytes, topology) if level in (1, 2) else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from autopart.profiled.evaluate import loads
 from autopart.profiled.problem import Goal, Objective, Problem, make_problem
 from autopart.profiled.profile import Profile, load_profile
 from autopart.profiled.solve import Solution, solve
+from autopart.say import Say
 
-Say = Callable[[str], None]
 FORMAT = 1
 KIND_NAME = "profile-plan"
 KIND = jsonfile.FileKind(

@@ -52,28 +52,47 @@ def load_profile(path: str | Path) -> Profile:
 
 def parse_profile(text: str, path: str) -> Profile:
     """A Profile from the text of a file; ``path`` is for messages and for the plan."""
-    raw = jsonfile.decode(text, path, KIND)
-    _refuse_layers(raw, path)
+    raw = checked(text, path)
+    ops = tuple(ProfiledOp(**op) for op in raw["ops"])
+    names = [op.name for op in ops]
+    return Profile(path, _digest(ops, raw["edges"]), ops, edges_of(names, raw["edges"], text, path))
+
+
+def is_layer_profile(path: str | Path) -> bool:
+    """Whether a file's ops have tables, so that they are layers; whatever is wrong with it is for its own reader to say."""
     try:
-        jsonfile.parse(text, path, KIND)
+        raw = jsonfile.decode(jsonfile.read_text(path, KIND), str(path), KIND)
+    except ProfileError:
+        return False
+    return next(iter(_layered(raw)), False)
+
+
+def _layered(raw: Any) -> list[bool]:
+    """Of each op whether it has a table."""
+    ops = raw.get("ops") if isinstance(raw, dict) else None
+    return [isinstance(op, dict) and "table" in op for op in ops] if isinstance(ops, list) else []
+
+
+def checked(text: str, path: str) -> Any:
+    """JSON values of either kind of profile that satisfy the schema; the message has the name of the op."""
+    raw = jsonfile.decode(text, path, KIND)
+    _refuse_mixed(raw, text, path)
+    try:
+        return jsonfile.parse(text, path, KIND)
     except ProfileError as error:
         raise ProfileError(_with_name(error.what, raw), where=error.where, remedy=error.remedy) from None
-    ops = tuple(ProfiledOp(**op) for op in raw["ops"])
-    _refuse_repeated([op.name for op in ops], text, path)
-    return _checked(Profile(path, _digest(ops, raw["edges"]), ops, _edges(ops, raw["edges"], text, path)))
 
 
-def _refuse_layers(raw: Any, path: str) -> None:
-    """A layer profile is another kind of input."""
-    ops = raw.get("ops") if isinstance(raw, dict) else None
-    for index, op in enumerate(ops if isinstance(ops, list) else ()):
-        if isinstance(op, dict) and "table" in op:
-            name = op.get("name", index)
-            raise ProfileError(
-                f"ops[{index}] ({name}): table: layer profiles can't be planned yet",
-                where=path,
-                remedy="Give each op `time_s`, seconds by device type, in place of `table`.",
-            )
+def _refuse_mixed(raw: Any, text: str, path: str) -> None:
+    """Ops with one time each and layers with tables are two kinds of input."""
+    layered = _layered(raw)
+    if len(set(layered)) > 1:
+        index = layered.index(not layered[0])
+        raise ProfileError(
+            _with_name(f"ops[{index}]: {'no ' * layered[0]}table, other than the ops before", raw),
+            where=f"{path}:{jsonfile.line_of(text, ['ops', index])}",
+            remedy="Layers have `table`, ops have `time_s`: give every one the same of the two.",
+        )
 
 
 def _with_name(what: str, raw: Any) -> str:
@@ -97,8 +116,10 @@ def _refuse_repeated(names: Sequence[str], text: str, path: str) -> None:
             )
 
 
-def _edges(ops: Sequence[ProfiledOp], raw: Sequence[Sequence[str]], text: str, path: str) -> tuple[tuple[int, int], ...]:
-    index = {op.name: number for number, op in enumerate(ops)}
+def edges_of(names: Sequence[str], raw: Sequence[Sequence[str]], text: str, path: str) -> tuple[tuple[int, int], ...]:
+    """Edges by index, each once; ProfileError where two ops share a name, an end is no op, or a circle closes."""
+    _refuse_repeated(names, text, path)
+    index = {name: number for number, name in enumerate(names)}
     found: dict[tuple[int, int], None] = {}
     for number, (source, target) in enumerate(raw):
         where = f"edges[{number}]: [{source!r}, {target!r}]"
@@ -110,14 +131,14 @@ def _edges(ops: Sequence[ProfiledOp], raw: Sequence[Sequence[str]], text: str, p
                     remedy="Both ends of an edge are names under `ops`.",
                 )
         found[index[source], index[target]] = None
+    _refuse_circle(names, tuple(found), path)
     return tuple(found)
 
 
-def _checked(profile: Profile) -> Profile:
-    """The profile; ProfileError where its edges close a circle."""
-    remaining = [0] * len(profile.ops)
-    readers: list[list[int]] = [[] for _ in profile.ops]
-    for source, target in profile.edges:
+def _refuse_circle(names: Sequence[str], edges: Sequence[tuple[int, int]], path: str) -> None:
+    remaining = [0] * len(names)
+    readers: list[list[int]] = [[] for _ in names]
+    for source, target in edges:
         remaining[target] += 1
         readers[source].append(target)
     ready = [op for op, count in enumerate(remaining) if not count]
@@ -126,12 +147,10 @@ def _checked(profile: Profile) -> Profile:
             remaining[reader] -= 1
             if not remaining[reader]:
                 ready.append(reader)
-    if len(ready) < len(profile.ops):
-        circle = _circle({op for op, count in enumerate(remaining) if count}, profile.edges)
-        names = [profile.ops[op].name for op in circle]
-        shown = " -> ".join(names if len(names) <= 8 else [*names[:4], "...", *names[-3:]])
-        raise ProfileError(f"edges: {shown} is a circle", where=profile.path, remedy="Remove an edge: ops follow their inputs.")
-    return profile
+    if len(ready) < len(names):
+        circle = [names[op] for op in _circle({op for op, count in enumerate(remaining) if count}, edges)]
+        shown = " -> ".join(circle if len(circle) <= 8 else [*circle[:4], "...", *circle[-3:]])
+        raise ProfileError(f"edges: {shown} is a circle", where=path, remedy="Remove an edge: ops follow their inputs.")
 
 
 def _circle(stuck: set[int], edges: Sequence[tuple[int, int]]) -> list[int]:

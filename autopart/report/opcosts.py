@@ -11,14 +11,16 @@ from autopart.ir.graph import Op
 from autopart.planner.meshes import Index, Rewritten
 from autopart.plans import Stage
 from autopart.pricing.costs import StageCosts
-from autopart.pricing.ops import Demand, demand
 from autopart.pricing.stages import interval
 from autopart.pricing.table import BlockTable
+from cost_models.compute import Demand
 
 
 @dataclass(frozen=True, slots=True)
 class OpCost:
-    """One op, or one of its repeats. ``demand`` is None for what sends instead of computing."""
+    """One op, or one of its repeats. ``demand`` is None for what sends instead of computing; ``source``: where the price comes
+    from.
+    """
 
     name: str
     module: str
@@ -26,6 +28,7 @@ class OpCost:
     forward_s: float
     backward_s: float
     demand: Demand | None
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,10 @@ def stage_cost(stage: Stage, rewritten: Rewritten, index: Index, costs: StageCos
     ops = {op.name: op for op in table.blocks.sharded.graph.ops}
 
     def price(op: Op) -> OpCost:
-        forward, backward = table.op_s(op, device, rows)
+        own = table.price(op, device, rows)
         sent = table.exchange_s(op, rows, across) if stage.tensor > 1 else (0.0, 0.0)
-        asked = None if any(sent) else demand(op, table.work(op, device.kind, rows), table.precision)
-        return OpCost(op.name, op.module, op.kind, forward + sent[0], backward + sent[1], asked)
+        asked = None if any(sent) else table.demand(op, device.kind, rows)
+        return OpCost(op.name, op.module, op.kind, own.forward_s + sent[0], own.backward_s + sent[1], asked, own.source)
 
     kinds: dict[int, list[Block]] = {}
     for block in own:

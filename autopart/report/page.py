@@ -250,11 +250,15 @@ def _block(block: BlockCost) -> Json:
 
 
 def _op(op: OpCost) -> list[Any]:
-    """Name without the module, module, forward, backward; of what computes also class and dtype, flops and bytes each way."""
+    """Name without the module, module, forward, backward; of what computes also class and dtype, then flops and bytes each way
+    or, where the price is not the datasheet's, where it comes from.
+    """
     row: list[Any] = [op.name.removeprefix(f"{op.module}:"), op.module, _short(op.forward_s), _short(op.backward_s)]
     if op.demand is None:
         return [*row, op.kind]
     asked = op.demand
+    if op.source != "analytic":
+        return [*row, f"{asked.op_class} {asked.dtype}", op.source]
     work = (asked.forward_flops, asked.forward_bytes, asked.backward_flops, asked.backward_bytes)
     return [*row, f"{asked.op_class} {asked.dtype}", *map(_short, work)]
 

@@ -25,6 +25,7 @@ def format_plan(plan: Plan, cluster: Cluster, paint: Paint = plain) -> str:
         _estimate(plan, cluster),
         _baselines(plan, paint),
         _front(plan, paint),
+        "\n".join(map(wrap, plan.notes)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 

@@ -2,20 +2,22 @@
 
 A process is a node, a thread a rank. F, B, S and U are complete events; a message is a flow from the computation that makes it to
 the one that reads it, and an asynchronous slice for the time it takes; what a rank holds is a counter. Times are whole
-nanoseconds, rounded one by one: what follows something in the simulation never begins before its end here.
+nanoseconds, rounded one by one: what follows something in the simulation never begins before its end here. A step that was
+executed goes below, in processes of its own.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from autopart.cluster.cluster import Cluster
 from autopart.planner.score import Score
 from autopart.program.program import Kind
 from autopart.report.text import block_names
-from autopart.simulate import Event, Message
+from autopart.simulate import Event, Message, Timeline
 
 COLORS = (
     "thread_state_running",
@@ -32,11 +34,34 @@ WORDS = {Kind.FORWARD: "forward", Kind.BACKWARD: "backward", Kind.REDUCE: "sum g
 Entry = dict[str, Any]
 
 
-def format_trace(scored: Score, cluster: Cluster) -> str:
+@dataclass(frozen=True)
+class _Band:
+    """A timeline, and the processes that it is drawn in."""
+
+    timeline: Timeline
+    cluster: Cluster
+    note: str = ""
+    first: int = 0  # process, and message
+
+    def place(self, rank: int) -> Entry:
+        return {"pid": self.first + self.cluster.ranks[rank].node, "tid": rank}
+
+
+def format_trace(scored: Score, cluster: Cluster, executed: Timeline | None = None) -> str:
     """JSON text, an event a line."""
-    events = [*_names(scored, cluster), *_computations(scored, cluster), *_messages(scored, cluster), *_memory(scored, cluster)]
+    bands = [_Band(scored.timeline, cluster)]
+    if executed:
+        bands.append(_Band(executed, cluster, ", executed", max(len(cluster.nodes), len(scored.timeline.messages))))
+    events = [event for band in bands for event in _drawn(scored, band)]
     lines = ",\n".join(json.dumps(event, separators=(",", ":")) for event in events)
     return f'{{"displayTimeUnit":"ms","otherData":{json.dumps(_about(scored))},\n"traceEvents":[\n{lines}\n]}}\n'
+
+
+def _drawn(scored: Score, band: _Band) -> Iterator[Entry]:
+    yield from _names(scored, band)
+    yield from _computations(band)
+    yield from _messages(band)
+    yield from _memory(band)
 
 
 def _about(scored: Score) -> Entry:
@@ -66,20 +91,22 @@ def _us(nanoseconds: int) -> float:
     return nanoseconds / 1000
 
 
-def _names(scored: Score, cluster: Cluster) -> Iterator[Entry]:
+def _names(scored: Score, band: _Band) -> Iterator[Entry]:
+    cluster = band.cluster
     stage_of = {rank: stage for stage in scored.plan.stages for rank in stage.ranks}
     for node in sorted({cluster.ranks[rank].node for rank in stage_of}):
-        yield {"ph": "M", "name": "process_name", "pid": node, "args": {"name": f"node {cluster.nodes[node]}"}}
-        yield {"ph": "M", "name": "process_sort_index", "pid": node, "args": {"sort_index": node}}
+        pid = band.first + node
+        yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": f"node {cluster.nodes[node]}{band.note}"}}
+        yield {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": pid}}
     for rank, stage in sorted(stage_of.items()):
-        place = {"pid": cluster.ranks[rank].node, "tid": rank}
         name = f"rank {rank}: {cluster.device(rank).name}, stage {stage.index} ({block_names(stage.blocks)})"
-        yield {"ph": "M", "name": "thread_name", **place, "args": {"name": name}}
-        yield {"ph": "M", "name": "thread_sort_index", **place, "args": {"sort_index": stage.index * len(cluster.ranks) + rank}}
+        yield {"ph": "M", "name": "thread_name", **band.place(rank), "args": {"name": name}}
+        index = stage.index * len(cluster.ranks) + rank
+        yield {"ph": "M", "name": "thread_sort_index", **band.place(rank), "args": {"sort_index": index}}
 
 
-def _computations(scored: Score, cluster: Cluster) -> Iterator[Entry]:
-    for event in scored.timeline.events:
+def _computations(band: _Band) -> Iterator[Entry]:
+    for event in band.timeline.events:
         action = event.action
         start, end = _ns(event.start_s), _ns(event.end_s)
         numbered = action.microbatch >= 0
@@ -87,8 +114,7 @@ def _computations(scored: Score, cluster: Cluster) -> Iterator[Entry]:
             "ph": "X",
             "name": f"{action.kind.value}{action.microbatch}" if numbered else WORDS[action.kind],
             "cat": WORDS[action.kind],
-            "pid": cluster.ranks[event.rank].node,
-            "tid": event.rank,
+            **band.place(event.rank),
             "ts": _us(start),
             "dur": _us(end - start),
             "args": {"stage": action.stage, "microbatch": action.microbatch} if numbered else {"stage": action.stage},
@@ -98,15 +124,14 @@ def _computations(scored: Score, cluster: Cluster) -> Iterator[Entry]:
         yield entry
 
 
-def _messages(scored: Score, cluster: Cluster) -> Iterator[Entry]:
-    ends = {_key(event): event for event in scored.timeline.events}
-    for number, message in enumerate(scored.timeline.messages):
+def _messages(band: _Band) -> Iterator[Entry]:
+    ends = {_key(event): event for event in band.timeline.events}
+    for number, message in enumerate(band.timeline.messages, band.first):
         what = "gradients" if message.backward else "values"
         common: Entry = {"cat": "message", "name": f"{what} of {message.microbatch}", "id": number}
         made = ends[message.sender, message.backward, message.microbatch]
         read = ends[message.receiver, message.backward, message.microbatch]
-        sender = {"pid": cluster.ranks[message.sender].node, "tid": message.sender}
-        receiver = {"pid": cluster.ranks[message.receiver].node, "tid": message.receiver}
+        sender, receiver = band.place(message.sender), band.place(message.receiver)
         # inside the slice that it leaves, whose end belongs to the next one
         yield {"ph": "s", **common, **sender, "ts": _us(max(_ns(made.start_s), _ns(made.end_s) - 1))}
         yield {"ph": "f", "bp": "e", **common, **receiver, "ts": _us(_ns(read.start_s))}
@@ -124,9 +149,8 @@ def _facts(message: Message) -> Entry:
     return {"from": message.sender, "to": message.receiver, "bytes": message.nbytes, "waited_us": waited_us}
 
 
-def _memory(scored: Score, cluster: Cluster) -> Iterator[Entry]:
-    for rank, levels in sorted(scored.timeline.memory.items()):
-        name = f"memory of rank {rank}"
+def _memory(band: _Band) -> Iterator[Entry]:
+    for rank, levels in sorted(band.timeline.memory.items()):
+        name, pid = f"memory of rank {rank}", band.place(rank)["pid"]
         for time_s, nbytes in levels:
-            place = {"pid": cluster.ranks[rank].node, "ts": _us(_ns(time_s))}
-            yield {"ph": "C", "name": name, **place, "args": {"bytes": nbytes}}
+            yield {"ph": "C", "name": name, "pid": pid, "ts": _us(_ns(time_s)), "args": {"bytes": nbytes}}

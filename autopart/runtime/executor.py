@@ -16,12 +16,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from autopart.program.pieces import messages, shape
-from autopart.program.program import Kind, Piece, Transfer
+from autopart.program.program import Action, Kind, Piece, Transfer
 from autopart.program.steps import Step, describe, places, split_steps
 from autopart.runtime.comm import Axis
 from autopart.runtime.gradients import GradientSummer
 from autopart.runtime.lending import Lender
 from autopart.runtime.package import LOSS, Package, Stage
+from autopart.runtime.recorder import Recorder
 from autopart.runtime.rows import joined, part
 from autopart.runtime.surroundings import noted, seeded
 from autopart.runtime.tree import Tree, torch_dtype
@@ -60,6 +61,7 @@ class _Run:
     scale: float
     feeds: Callable[[int], Mapping[str, Tensor]]
     seed: tuple[int, int]
+    recorder: Recorder | None
     posted: set[Key] = field(default_factory=set)
     arrivals: dict[Key, list[_Arrival]] = field(default_factory=dict)
     sends: list[_Sent] = field(default_factory=list)
@@ -92,6 +94,7 @@ class Executor:
         self.outgoing = [transfer for transfer in program.transfers if transfer.source == index]
         self.takes = self.stage.takes()
         self.places = {rank: places(actions) for rank, actions in program.actions.items()}
+        self.recorder: Recorder | None = None
 
     def axis(self, *, whole: bool) -> Axis:
         """The replicas of this rank's column, with their rows of a microbatch, or of all of them."""
@@ -122,18 +125,13 @@ class Executor:
         ``feeds(m)`` are this rank's rows of microbatch m; ``seed`` is the user's seed and the number of the step.
         """
         self.stage.replicas = self.axis(whole=False)
-        run = _Run(training, scale, feeds, seed)
+        run = _Run(training, scale, feeds, seed, self.recorder if training else None)
         steps = self.steps if training else [step for step in self.steps if step.action.kind is Kind.FORWARD]
         last = max((i for i, step in enumerate(steps) if step.action.kind is Kind.BACKWARD), default=-1)
         try:
             for i, step in enumerate(steps):
                 with self._at(describe(step.action)):
-                    for near in steps[i : i + 2]:
-                        self._post(run, near)
-                    if step.action.kind is Kind.BACKWARD:
-                        for summer in self.summers:
-                            summer.watch(last=i == last)
-                    self._step(run, step)
+                    self._play(run, steps[i : i + 2], last=i == last)
             with self._at("the end of the step"):
                 self._retire(run)
         except BaseException:
@@ -142,8 +140,24 @@ class Executor:
             raise
         return run.loss
 
-    def _step(self, run: _Run, step: Step) -> None:
-        action = step.action
+    def _play(self, run: _Run, near: Sequence[Step], *, last: bool) -> None:
+        """The first of ``near``, with the receives of the next one posted."""
+        for each in near:
+            self._post(run, each)
+        action, receives, sends = near[0]
+        if action.kind is Kind.BACKWARD:
+            for summer in self.summers:
+                summer.watch(last=last)
+        self._wait(run, action)
+        with run.recorder.running(action) if run.recorder else nullcontext():
+            self._compute(run, action)
+        for peer in receives:
+            self._retire(run, peer, (action.microbatch, action.backward))
+        for peer in sends:
+            self._send(run, peer, action.microbatch, backward=action.backward)
+        self._release(run, action)
+
+    def _compute(self, run: _Run, action: Action) -> None:
         match action.kind:
             case Kind.FORWARD:
                 self._forward(run, action.microbatch)
@@ -154,10 +168,9 @@ class Executor:
             case Kind.SEND | Kind.RECEIVE | Kind.UPDATE:
                 raise AssertionError(f"{describe(action)} is no step of its own")
         run.arrivals.pop((action.microbatch, action.backward), None)
-        for peer in step.receives:
-            self._retire(run, peer, (action.microbatch, action.backward))
-        for peer in step.sends:
-            self._send(run, peer, action.microbatch, backward=action.backward)
+
+    def _release(self, run: _Run, action: Action) -> None:
+        """Lets go of what no later step reads."""
         if action.kind is Kind.BACKWARD:
             del run.leaves[action.microbatch], run.given[action.microbatch]
         elif not run.training:
@@ -234,17 +247,21 @@ class Executor:
         assert work is not None
         return _Arrival(piece, buffer, work)
 
-    def _arrived(self, run: _Run, transfer: Transfer, m: int, *, backward: bool) -> list[tuple[Piece, Tensor]]:
-        """The pieces of a transfer, waited for."""
-        found: list[tuple[Piece, Tensor]] = []
+    def _wait(self, run: _Run, action: Action) -> None:
+        """Until the messages that a computation reads are there."""
+        m, backward = action.microbatch, action.backward
         for arrival in run.arrivals.get((m, backward), ()):
-            if arrival.piece.transfer != transfer:
-                continue
             peer = arrival.piece.target_rank if backward else arrival.piece.source_rank
-            with failing_as(self._message("receiving", transfer, m, peer, backward)):
+            with failing_as(self._message("receiving", arrival.piece.transfer, m, peer, backward)):
                 arrival.work.wait()
-            found.append((arrival.piece, arrival.buffer.to(self.world.device)))
-        return found
+            if run.recorder:
+                run.recorder.arrived(peer, action)
+
+    def _arrived(self, run: _Run, transfer: Transfer, m: int, *, backward: bool) -> list[tuple[Piece, Tensor]]:
+        """The pieces of a transfer, which are there."""
+        arrivals = run.arrivals.get((m, backward), ())
+        found = [arrival for arrival in arrivals if arrival.piece.transfer == transfer]
+        return [(arrival.piece, arrival.buffer.to(self.world.device)) for arrival in found]
 
     def _assembled(self, transfer: Transfer, arrived: Sequence[tuple[Piece, Tensor]]) -> Tensor:
         match transfer.placement:

@@ -20,6 +20,7 @@ from autopart.runtime.executor import Executor
 from autopart.runtime.gradients import GradientSummer
 from autopart.runtime.lending import Lender
 from autopart.runtime.package import Package, read_package
+from autopart.runtime.recorder import Recorder, Recording, gathered
 from autopart.runtime.sums import divided, share_out, summers
 from autopart.runtime.tree import Tree, blank, torch_dtype
 from autopart.runtime.weights import Rows
@@ -64,6 +65,7 @@ class DistributedModule(nn.Module):
         for table in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
             setattr(self, table, getattr(self._tree, table))
         self._executor = self._make_executor(summers(held, self._world, self._tree, bucket_bytes))
+        self._recorder: Recorder | None = None
         self._load_constants()
 
     # Training
@@ -75,6 +77,8 @@ class DistributedModule(nn.Module):
         ``local`` this rank's rows (``ShardSampler``). Gradients add to ``.grad``, as in plain PyTorch. ``scale`` multiplies the
         gradients, not the loss that is returned: 1 / n where n steps accumulate.
         """
+        if self._recorder:
+            self._recorder.step()
         stashed = self._stash_gradients()
         try:
             loss = self._run(batch, local=local, training=True, scale=1.0 if scale is None else scale)
@@ -108,6 +112,21 @@ class DistributedModule(nn.Module):
             if parameter.grad is not None:
                 parameter.grad.mul_(factor.to(parameter.grad.dtype))
         return norm
+
+    def record(self) -> None:
+        """From now on notes when each computation of each step runs, for ``recorded``; optimizers' steps too."""
+        assert self._recorder is None, "it is recording already"
+        self._recorder = Recorder(self._world, self._stage)
+        if self._executor:
+            self._executor.recorder = self._recorder
+
+    def recorded(self) -> Recording:
+        """What all ranks recorded (see ``runtime.recorder``), on process 0; empty elsewhere. Ends the recording."""
+        assert self._recorder is not None, "nothing was recorded"
+        mine, self._recorder = self._recorder.close(), None
+        if self._executor:
+            self._executor.recorder = None
+        return gathered(mine, self._world)
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """The parameters of this rank; an empty placeholder where it has none, so that an optimizer can be made everywhere."""

@@ -5,6 +5,9 @@ computes, sends. Sends do not block. Receives are posted one step ahead, and a m
 posted. Gradient sums start while the last backward still runs: they go in buckets, the first as soon as its share of the
 last backward is over on all ranks of the stage; sums over several stages follow when those stages' own are through.
 
+On a CPU a message takes time from computing: every F and B is longer by what its rank spends on the messages that it waits for
+and those that leave after it, the last backward by what the sums beside it take.
+
 Memory: what is static, gradients from the end of the first B; the activations of every microbatch from the start of its F to
 the end of its B; what an F, B, S or U needs while it runs; received values from their posting until F starts, received gradients
 until B ends; sent gradients until a later message of the receiver proves that it took them, or the last B is over (sent values
@@ -25,7 +28,7 @@ from autopart.program.program import Kind, Program
 from autopart.program.reductions import BUCKET_BYTES
 from autopart.program.steps import Step, places, split_steps
 from autopart.simulate.network import Network, Parcel
-from autopart.simulate.timeline import CAUSES, Event, Message, Timeline
+from autopart.simulate.timeline import CAUSE_OF, CAUSES, Event, Message, Timeline
 
 Key = tuple[int, int, bool, int]  # sender, receiver, backward, microbatch
 
@@ -67,6 +70,7 @@ class _Rank:
     steps: Sequence[Step]
     received_bytes: dict[bool, int]  # by direction, of one microbatch
     backwards: Sequence[int]  # the steps that are a B
+    handling_s: dict[bool, float]  # likewise, what its messages take from computing
     at: int = 0
     now_s: float = 0.0
     missing: dict[int, int] = field(default_factory=dict)
@@ -86,6 +90,7 @@ class _Run:
         self._network = Network(cluster, self._schedule, self._delivered)
         self._nbytes = {back: _message_bytes(program, back) for back in (False, True)}
         self._places = {rank: places(actions) for rank, actions in program.actions.items()}
+        self._handling_s = {back: _handling_s(program, cluster, back) for back in (False, True)}
         self._halves: dict[Key, int] = {}  # messages that are sent (-1) or posted (the receiver's step), but not both
         stage_of = {rank: stage.index for stage in program.stages for rank in stage.ranks}
         self.ranks = {rank: self._rank(program, costs, rank, stage_of[rank]) for rank in sorted(stage_of)}
@@ -93,9 +98,10 @@ class _Run:
 
     def _rank(self, program: Program, costs: StageCosts, rank: int, stage: int) -> _Rank:
         received = {back: sum(size for pair, size in sizes.items() if pair[1] == rank) for back, sizes in self._nbytes.items()}
+        handling_s = {back: each.get(rank, 0.0) for back, each in self._handling_s.items()}
         steps = split_steps(program.actions[rank])
         backwards = [number for number, step in enumerate(steps) if step.action.kind is Kind.BACKWARD]
-        state = _Rank(rank, costs.of[stage, rank], steps, received, backwards)
+        state = _Rank(rank, costs.of[stage, rank], steps, received, backwards, handling_s)
         held = state.costs.static_bytes + state.costs.batch_bytes
         state.changes.append((0.0, held - state.costs.gradient_bytes))
         return state
@@ -160,10 +166,10 @@ class _Run:
         costs, received = rank.costs, rank.received_bytes[action.backward]
         match action.kind:
             case Kind.FORWARD:
-                seconds = costs.forward_s
+                seconds = costs.forward_s + rank.handling_s[False]
                 begin, end = costs.inflight_bytes + costs.transient_bytes - received, -costs.transient_bytes
             case Kind.BACKWARD:
-                seconds = costs.backward_s
+                seconds = costs.backward_s + rank.handling_s[True]
                 first, last = rank.at == rank.backwards[0], rank.at == rank.backwards[-1]
                 begin = costs.backward_needs(first=first, last=last)
                 end = -begin - costs.inflight_bytes - received + (costs.gradient_bytes if first else 0)
@@ -184,7 +190,7 @@ class _Run:
         rank.events.append(Event(rank.number, action, start_s, now_s))
         for peer in rank.steps[rank.at].receives:
             self._retire(rank, now_s, peer, (action.microbatch, action.backward))
-        rank.seconds[_CAUSE_OF[action.kind]] += now_s - start_s
+        rank.seconds[CAUSE_OF[action.kind]] += now_s - start_s
         if action.kind is Kind.REDUCE:
             rank.changes.append((now_s, -rank.costs.reduce_bytes))
         for peer in sends:
@@ -211,12 +217,20 @@ class _Run:
             self._schedule(end_s, self._finish, (self.ranks[number], start_s))
 
 
-_CAUSE_OF = {Kind.FORWARD: "forward", Kind.BACKWARD: "backward", Kind.REDUCE: "reduce", Kind.UPDATE: "update"}
-
-
 def _message_bytes(program: Program, backward: bool) -> dict[tuple[int, int], int]:
     sizes = messages(program, backward=backward)
     return {pair: sum(nbytes(piece, program.batch_size) for piece in pieces) for pair, pieces in sizes.items()}
+
+
+def _handling_s(program: Program, cluster: Cluster, backward: bool) -> dict[int, float]:
+    """What a microbatch's messages in one direction take from computing on each of their ends; inside a node not by bytes."""
+    found: dict[int, float] = {}
+    for (sender, receiver), sent in messages(program, backward=backward).items():
+        across = cluster.ranks[sender].node != cluster.ranks[receiver].node
+        size = sum(nbytes(piece, program.batch_size) for piece in sent) if across else 0
+        for rank in (sender, receiver):
+            found[rank] = found.get(rank, 0.0) + cluster.device(rank).message_work_s(size, len(sent))
+    return found
 
 
 class _Sums:
@@ -253,10 +267,11 @@ class _Sums:
         if len(reduction.stages) > 1:
             return earliest_s + reduction.seconds
         buckets = max(1, ceil(reduction.nbytes / BUCKET_BYTES))
-        through_s = 0.0
+        through_s, last_s = 0.0, max(self._last[rank][1] for rank in reduction.ranks)
         for bucket in range(1, buckets + 1):
             ready_s = max(
                 start + (end - start) * bucket / buckets for start, end in (self._last[rank] for rank in reduction.ranks)
             )
             through_s = max(through_s, ready_s) + reduction.seconds / buckets
-        return through_s
+        beside = 1 - min(1.0, (through_s - last_s) / reduction.seconds) if reduction.seconds else 0.0
+        return through_s + beside * reduction.handling_s

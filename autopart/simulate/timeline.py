@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from autopart.program.program import Action
+from autopart.program.program import Action, Kind
 
 CAUSES = ("forward", "backward", "transfer", "bubble", "reduce", "update")
 """What a rank's time goes to. ``transfer`` is waiting while the message is on its way or waits for a busy uplink, ``bubble``
 waiting for another rank to compute, or for the others at the end; ``reduce`` what gradient sums add after the last backward."""
+
+CAUSE_OF = {Kind.FORWARD: "forward", Kind.BACKWARD: "backward", Kind.REDUCE: "reduce", Kind.UPDATE: "update"}
 
 
 class Event(NamedTuple):

@@ -1,8 +1,8 @@
 """What a layout costs: the ops on a part of their tensors, the collectives between them, the parameters once a step.
 
-An op's seconds on a part are those of the whole op with its flops and bytes scaled: flops by the largest column's part of
-whatever is split, bytes by those of the parts of all tensors. The final price of a layout is that of the rewritten graph
-(``planner.meshes``).
+An op's seconds on a part are those of an op with its flops and bytes scaled: flops by the largest column's part of
+whatever is split, bytes by those of the parts of all tensors. What was measured is of whole ops, so a part is priced by a
+model. The final price of a layout is that of the rewritten graph (``planner.meshes``).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 
 from autopart.blocks.call import facts
 from autopart.ir.graph import Op, Parameter, Value
-from autopart.pricing.ops import op_seconds
+from autopart.pricing.ops import demand
 from autopart.pricing.table import BlockTable, elements
 from autopart.sharding.placement import Placement, Shard
 from autopart.sharding.rules import Place, uses
 from autopart.tensor.reshard import BACKWARD, collective_s, steps
 from autopart.tensor.ways import Axis, Way
 from cost_models.collective import Topology, all_reduce_s
-from cost_models.compute import op_s
 from cost_models.hardware import DeviceType
 from cost_models.memory import PRECISIONS
+from cost_models.price import block_ratio, modelled, stream_s
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,12 @@ class Prices:
 
     def op_s(self, op: Op, way: Way) -> float:
         """Forward and backward."""
-        work = self.table.work(op, self.device.kind, self.rows)
+        forward, backward = block_ratio(self.device)
         share, ratio = self._share(way), self._ratio(op, way)
+        if share == ratio == 1:
+            whole = self.table.price_alone(op, self.device, self.rows)
+            return whole.forward_s * forward + whole.backward_s * backward
+        work = self.table.work(op, self.device.kind, self.rows)
         local = replace(
             work,
             forward_flops=int(work.forward_flops * share),
@@ -50,7 +54,8 @@ class Prices:
             backward_flops=int(work.backward_flops * share),
             backward_bytes=int(work.backward_bytes * ratio),
         )
-        return sum(op_seconds(op, local, self.device, self.table.precision))
+        part = modelled(self.device, demand(op, local, self.table.precision))
+        return part.forward_s * forward + part.backward_s * backward
 
     def _share(self, way: Way) -> float:
         shards = [place for place in (*way.row.inputs, *way.row.outputs) if isinstance(place, Shard)]
@@ -83,14 +88,14 @@ class Prices:
                 if value.name in facts(self.table.blocks.sharded.graph).differentiable:
                     found += self.device.launch_s + collective_s(BACKWARD[step.kind], nbytes, self.topology)
             else:
-                found += float(op_s(self.device, 0, 2 * nbytes * self.part(step.place), op_class="elementwise"))
+                found += stream_s(self.device, 2 * nbytes * self.part(step.place))
         return found
 
     def parameter_s(self, parameter: Parameter, place: Placement) -> float:
         """The sum of its gradient over columns where it is replicated, its update, the room it takes."""
         share = self.part(place)
         count = elements(parameter) * share
-        once = self.table.update_s(self.device, count) - (self.device.launch_s if count else 0.0)
+        once = max(0.0, self.table.update_s(self.device, count) - self.device.launch_s)
         if not isinstance(place, Shard):
             once += all_reduce_s(count * PRECISIONS[self.table.precision].gradient_bytes, self.topology) if count else 0.0
         return once * self.once + self.table.state_bytes(parameter) * share * self.byte_s

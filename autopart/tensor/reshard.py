@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autopart.sharding.placement import Partial, Placement, Replicate, Shard
-from cost_models.collective import Topology, all_gather_s, all_reduce_s, reduce_scatter_s
+from cost_models.collective import Topology, all_gather_s, axis_sum_s, reduce_scatter_s
 
 ALL_REDUCE = "tensor.all_reduce"
 ALL_GATHER = "tensor.all_gather"
@@ -63,7 +63,7 @@ def collective_s(kind: str, nbytes: float, topology: Topology) -> float:
     """Seconds of one direction; ``nbytes`` are those of the whole value."""
     match kind:
         case "tensor.all_reduce":
-            return all_reduce_s(nbytes, topology)
+            return axis_sum_s(nbytes, topology)
         case "tensor.all_gather":
             return all_gather_s(nbytes, topology)
         case "tensor.reduce_scatter":

@@ -30,12 +30,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_commands_are_these() -> None:
     """A new command or option is added on purpose: completion and help follow by themselves, docs/guide.md does not."""
-    assert NAMES == ["plan", "price", "replan", "show", "devices", "explain", "diff", "compile", "run", "completion"]
+    assert NAMES == ["plan", "price", "replan", "show", "devices", "explain", "diff", "profile", "compile", "run", "completion"]
     guide = Path(__file__).parents[2].joinpath("docs/guide.md").read_text()
     assert [name for name in NAMES if f"autopart {name}" not in guide] == []
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "devices"])
+@pytest.mark.parametrize("name", NAMES)
 def test_help_has_examples_that_parse(name: str, capsys: Capsys) -> None:
     done = run(capsys, name, "--help")
     assert done.status == 0

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 
 from autopart import pipeline
 from autopart.planfile import load_plan
-from tests.commands import CLUSTER, MODEL, Done, assert_refused, run
+from tests.commands import BY_HAND, CLUSTER, MODEL, Done, assert_refused, run
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs/schema/plan.schema.json").read_text())
@@ -175,18 +175,10 @@ def test_compile_keeps_an_edited_train_script(here: Path, capsys: pytest.Capture
 
 def test_an_edit_is_priced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every block on one slow device: all but the path, batch and stages follows."""
-    raw = {
-        "format": 1,
-        "model": {"path": "model.py"},
-        "cluster": {"path": "cluster.yaml"},
-        "batch_size": 24,
-        "schedule": {"name": "1f1b", "microbatches": 1},
-        "stages": [{"blocks": ["encoder", "middle", "head"], "ranks": [0], "shares": [24]}],
-    }
     steps = []
     for rank in (0, 3):
-        raw["stages"][0]["ranks"] = [rank]  # type: ignore[index]
-        Path("edited.json").write_text(json.dumps(raw))
+        stages = [{"blocks": ["encoder", "middle", "head"], "ranks": [rank], "shares": [12]}]
+        Path("edited.json").write_text(json.dumps({**BY_HAND, "stages": stages}))
         assert "not priced yet" in run(capsys, "show", "edited.json").out
         assert run(capsys, "price", "edited.json", "-o", "priced.json").status == 0
         priced = load_plan("priced.json")

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+import autopart
 from autopart import pipeline
 from autopart.cluster.load import load_cluster
+from autopart.explain.question import Question
+from autopart.explain.remedies import left_out
+from autopart.explain.sentences import json_values
 from autopart.planfile import load_plan
+from autopart.planner.score import score
+from autopart.planner.strategies import Pins
 from autopart.plans import Plan
 from autopart.program.program import Kind
+from autopart.say import silent
 from tests.commands import MODEL, Done, assert_refused, run
 
 WIDE = MODEL.replace("64", "512")  # with links as fast as these, splitting it pays
@@ -217,6 +226,29 @@ def test_why_not_a_rank(here: Path, capsys: Capsys) -> None:
         Path("plan.json").write_text(Path("keep.json").read_text())
 
 
+def test_left_out(here: Path, capsys: Capsys) -> None:
+    """How slow a device is, by what the whole model takes there; the plan that uses one more, by pricing it."""
+    pins = ("--stages", "1", "--data", "1", "--tensor", "1", "--microbatches", "1")
+    assert run(capsys, *PLAN, *pins, "-o", "alone.json").status == 0
+    plan, index = load_plan("alone.json"), pipeline.index_of(pipeline.build(load_plan("alone.json")))
+    question = Question(score(plan, index), index, Pins(), 0.01, 20.0, silent)
+    found = list(left_out(question))
+    assert sorted(rank for each in found for rank in each.ranks) == sorted(plan.unused_ranks) == [1, 2, 3]
+    busy = {}
+    for rank in (0, 3):
+        raw = json.loads(Path("alone.json").read_text())
+        raw["stages"][0]["ranks"], raw["unused_ranks"] = [rank], [each for each in range(4) if each != rank]
+        Path("there.json").write_text(json.dumps(raw))
+        breakdown = json.loads(run(capsys, "price", "there.json", "--json").out)["estimate"]["breakdown"]
+        busy[rank] = breakdown["forward"] + breakdown["backward"]
+    assert [each.slowness for each in found] == [pytest.approx(1.0), pytest.approx(busy[3] / busy[0])]
+    for each in found:
+        assert each.best.plan is not None
+        stages = json_values(each.best.plan)
+        assert uses(stages, index.cluster.device(each.ranks[0]).name)
+        assert repriced(capsys, stages) == pytest.approx(each.best.step_time_s)
+
+
 def uses(plan: Any, device: str) -> bool:
     cluster = load_cluster("cluster.yaml")
     return any(cluster.device(rank).name == device for stage in plan["stages"] for rank in stage["ranks"])
@@ -253,6 +285,11 @@ def test_ops(here: Path, capsys: Capsys) -> None:
     flops = 2 * 512 * 512
     share = max(next(stage for stage in load_plan("plan.json").stages if "middle" in stage.blocks).shares)
     assert found["flops"] == 3 * flops * share, "a backward is two products like the forward"
+    rates = {"fast-cpu": (120e9, 12e9), "slow-cpu": (40e9, 6e9)}
+    moved = 4 * (512 * 512 + 512 + 2 * 512 * share)
+    for device, forward_s in found["forward_s"].items():
+        peak, bandwidth = rates[device]
+        assert forward_s == pytest.approx(10e-6 + max(flops * share / (0.7 * peak), moved / (0.8 * bandwidth)))
     assert "middle:linear" in run(capsys, "explain", "plan.json", "--op", "middle").out
     assert_refused(run(capsys, "explain", "plan.json", "--op", "midle"), "no op, module", "Did you mean middle")
 
@@ -299,6 +336,31 @@ def test_why_not_the_impossible_says_why(here: Path, capsys: Capsys) -> None:
     done = run(capsys, "explain", "plan.json", "--why-not", "stages=9")
     assert done.status == 0
     assert "It can't be done: 9 stages of 3 blocks on 4 devices." in done.out
+
+
+def test_the_same_questions_from_python(here: Path, capsys: Capsys) -> None:
+    """Of a plan from a file, and of one that was made of a live module, whose path nobody knows."""
+    asked = ("--why-not", "ddp", "--what-if", "memory = 2x", "--what-if", "devices slow = 3", "--op", "middle")
+    told = run(capsys, "explain", "plan.json", *asked)
+    assert told.status == 0, told.err
+    assert "on 2 x fast-cpu + 3 x slow-cpu (rank 0-4)" in told.out, "ranks are those of the changed cluster"
+    questions = {"why_not": "ddp", "what_if": ["memory = 2x", "devices slow = 3"], "op": "middle"}
+    assert autopart.load_plan("plan.json").explain(**questions) == told.out
+    live = autopart.plan(Net(), lambda n: (torch.randn(n, 4),), "cluster.yaml", batch_size=8, loss=lambda out: out.sum())
+    assert "middle:linear" in live.explain(op="middle")
+    assert live.show().startswith("a model over cluster.yaml")
+    with pytest.raises(autopart.InputError, match="no such kind of plan"):
+        live.explain(why_not="stage=3")
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.middle = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.middle(x)
+        return out
 
 
 def test_diff(here: Path, capsys: Capsys) -> None:

@@ -9,19 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import CLUSTER, MODEL, assert_refused, run
-
-BY_HAND = {
-    "format": 1,
-    "model": {"path": "model.py"},
-    "cluster": {"path": "cluster.yaml"},
-    "batch_size": 24,
-    "schedule": {"name": "1f1b", "microbatches": 2},
-    "stages": [
-        {"blocks": ["encoder", "middle"], "ranks": [0, 2], "shares": [8, 4]},
-        {"blocks": ["head"], "ranks": [1], "shares": [12]},
-    ],
-}
+from tests.commands import BY_HAND, CLUSTER, MODEL, assert_refused, run
 
 
 @pytest.fixture

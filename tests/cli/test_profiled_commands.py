@@ -154,7 +154,7 @@ WRONG: dict[str, tuple[Callable[[Any], None], tuple[str, ...]]] = {
     "three ends": (put("edges", 1, to=["stem", "left", "right"]), ("edges[1]",)),
     "circle": (put("edges", 1, to=["head", "stem"]), ("edges", "stem", "head", "is a circle")),
     "itself": (put("edges", 1, to=["stem", "stem"]), ("stem -> stem is a circle",)),
-    "layer profile": (put("ops", 2, "table", to=[]), ("ops[2] (right)", "table", "can't be planned yet")),
+    "a layer among ops": (put("ops", 2, "table", to=[]), ("graph.json:", "ops[2] (right)", "table, other than the ops before")),
 }
 
 

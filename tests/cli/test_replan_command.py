@@ -9,17 +9,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.commands import CLUSTER, MODEL, Done, assert_refused, run
+from tests.commands import BY_HAND, CLUSTER, MODEL, Done, assert_refused, run
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs/schema/plan.schema.json").read_text())
 FAST = CLUSTER[: CLUSTER.index("  - name: slow")] + CLUSTER[CLUSTER.index("types:") :]
-BY_HAND = {
-    "format": 1,
-    "model": {"path": "model.py"},
-    "cluster": {"path": "cluster.yaml"},
-    "batch_size": 24,
-    "schedule": {"name": "1f1b", "microbatches": 2},
+HAND = {
+    **BY_HAND,
     "stages": [
         {"blocks": ["encoder", "middle"], "ranks": [0, 2], "shares": [9, 3]},
         {"blocks": ["head"], "ranks": [3], "shares": [12]},
@@ -34,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("model.py").write_text(MODEL)
     Path("cluster.yaml").write_text(CLUSTER)
     Path("fast.yaml").write_text(FAST)
-    Path("hand.json").write_text(json.dumps(BY_HAND))
+    Path("hand.json").write_text(json.dumps(HAND))
     return tmp_path
 
 

@@ -10,12 +10,14 @@ from autopart.blocks.group import group
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.load import parse_cluster
 from autopart.explain.bottleneck import Bottleneck, Faster, Fullness
+from autopart.explain.changes import Change
 from autopart.explain.diff import Difference, Side, changed_samples, moved_blocks
 from autopart.explain.diff_text import format_difference
 from autopart.explain.explain import Explanation, WhatIf
 from autopart.explain.ops import OpFacts, Way
 from autopart.explain.question import Other
 from autopart.explain.remedies import LeftOut
+from autopart.explain.sent import Sent
 from autopart.explain.text import format_explanation
 from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
 from tests.golden.test_shown_golden import CLUSTER, NAMES, PLAN
@@ -76,6 +78,7 @@ ASKED = replace(
         Other("rank 0", 0.1234, "", PLAN, SPENT),
     ),
     what_if=WhatIf(
+        changes=(Change("memory", "", "15 GiB"),),
         kept=Other("as it is", 0.12, "", PLAN, SPENT),
         overfull=(16, 15 << 30, 14 << 30),
         best=Other("memory = 15 GiB", 0.15, "", ALONE, SPENT),
@@ -101,7 +104,8 @@ def test_explained_large(golden: Golden) -> None:
 
 
 def side(name: str, step_s: float, nbytes: int, fullest: dict[str, int]) -> Side:
-    return Side(name, step_s, {**SPENT, "bubble": step_s / 10}, 16, nbytes, nbytes // 2, 1 << 30, fullest, {0: 1 << 30})
+    collectives = Sent(columns=nbytes // 4, mixing=0, gradients=1 << 30, gathered=nbytes // 8)
+    return Side(name, step_s, {**SPENT, "bubble": step_s / 10}, 16, nbytes, nbytes // 2, collectives, fullest, {0: 1 << 30})
 
 
 def difference(before: Plan, after: Plan) -> Difference:

@@ -9,12 +9,13 @@ const chart = (view, data, options) => {
   self.x = (time) => self.gutter + ((time - view.start) / (view.end - view.start)) * (self.width - self.gutter);
   self.time = (x) => view.start + ((x - self.gutter) / (self.width - self.gutter)) * (view.end - view.start);
   self.narrow = () => self.width < 560;
-  self.text = (text, x, y, color, size = 12, weight = 400, align = 'left') => {
+  self.text = (text, x, y, color, size = 12, weight = 400, align = 'left', room = Infinity) => {
     context.font = `${weight} ${size}px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif`;
     context.fillStyle = color;
     context.textAlign = align;
     context.textBaseline = 'middle';
-    context.fillText(text, x, y);
+    if (Number.isFinite(room)) context.fillText(text, x, y, room);
+    else context.fillText(text, x, y);
   };
   self.row = (y) =>
     options.rows().findIndex((_, i) => y >= self.top + i * options.height() && y < self.top + (i + 1) * options.height());

@@ -90,5 +90,6 @@ const drawCluster = (view, data) => {
     el('p', { class: 'note alone' }, `between ${between.join(' and ')}: ${link}`),
   );
   body('cluster').classList.toggle('roomy', roomy);
+  body('cluster').classList.toggle('tight', many);
   body('cluster').append(...parts, ...exceptions);
 };

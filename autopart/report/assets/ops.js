@@ -7,9 +7,10 @@ const NAME = 0,
   CLASS = 4,
   WORK = 5;
 
-// launch + max(flops / speed, bytes / bandwidth), as numbers.
+// launch + max(flops / speed, bytes / bandwidth), as numbers; of a price that was measured, where it comes from.
 const formula = (cost, op, at, total) => {
   if (op.length === CLASS + 1) return `${op[CLASS]}: latency and bytes over the links between columns`;
+  if (op.length === WORK + 1) return `${seconds(total)}: ${op[WORK]}`;
   const [work, traffic] = [op[WORK + at], op[WORK + at + 1]];
   if (!total) return 'nothing';
   const [reached, bandwidth] = cost.rates[op[CLASS]];

@@ -129,7 +129,7 @@ const drawTraffic = (data) => {
       ),
       () => linkTip(data, link),
     );
-  const links = (shown) => grid(['link', 'sent', 'busy', '', 'messages waited'], shown.map(row));
+  const links = (shown) => grid(['link', 'sent', 'busy', '', 'messages waited'], shown.map(row), 'links');
   const left = el('div', {}, el('h3', {}, 'Links, messages between stages'));
   if (data.links.length) {
     const holder = el('div', {}, links(data.links.slice(0, most)));
@@ -181,7 +181,11 @@ const drawTraffic = (data) => {
           el(
             'tr',
             {},
-            cell(sum.stages.map(dot), '', 'number'),
+            cell(
+              sum.stages.flatMap((stage) => [dot(stage), ' ']),
+              '',
+              'number',
+            ),
             cell(sum.ranks),
             cell(sum.nbytes ? bytes(sum.nbytes) : 'with ZeRO, by microbatch', '', 'number'),
             cell(seconds(sum.seconds), '', 'number'),

@@ -86,7 +86,7 @@ const drawTimeline = (view, data) => {
       }
       before = stage;
       const text = self.narrow() ? rowLabel(own, true) : `${rowLabel(own)} · ${own.rank.device}`;
-      self.text(text, 26, y + height() / 2 + 0.5, token(chosen ? 'ink' : 'quiet'), 11.5, chosen ? 650 : 400);
+      self.text(text, 26, y + height() / 2 + 0.5, token(chosen ? 'ink' : 'quiet'), 11.5, chosen ? 650 : 400, 'left', self.gutter - 32);
     });
   };
   // Messages to and from the slice that is pointed at.

@@ -157,7 +157,7 @@ def test_shape_of_a_set_of_ranks() -> None:
 
 @pytest.mark.parametrize(
     ("file", "devices"),
-    {"uniform": 8, "mixed": 8, "cpus": 4, "laptop": 4, "large": 128, "box": 4, "thousands": 4096}.items(),
+    {"uniform": 8, "mixed": 8, "cpus": 4, "laptop": 4, "large": 128, "box": 4, "thousands": 4096, "two_generations": 24}.items(),
     ids=lambda value: str(value),
 )
 def test_examples(file: str, devices: int) -> None:
@@ -166,7 +166,7 @@ def test_examples(file: str, devices: int) -> None:
 
 def test_every_example_is_tested() -> None:
     assert sorted(path.stem for path in EXAMPLES.glob("*.yaml")) == sorted(
-        ["uniform", "mixed", "cpus", "laptop", "large", "box", "thousands"]
+        ["uniform", "mixed", "cpus", "laptop", "large", "box", "thousands", "two_generations"]
     )
 
 

@@ -21,11 +21,17 @@ PATHS = re.findall(r"\| (\d+) and (\d+) \| [^|]* \| ([^|]*) \| ([^|]*) \|", PAGE
 
 
 def test_examples() -> None:
-    first, second, priced = (parse_cluster(text, "c.yaml") for text in EXAMPLES)
+    first, second, priced, own = (parse_cluster(text, "c.yaml") for text in EXAMPLES)
     assert first.digest == parse_cluster(CONTRACT, "c.yaml").digest
     assert format_rate(second.link(0, 4).bandwidth_bytes_per_s) == "125 MB/s"
     assert format_rate(second.link(3, 4).bandwidth_bytes_per_s) == "1.25 GB/s"
     assert [(group.price, group.power_w) for group in priced.groups] == [(Price(1.1, "USD"), 400), (Price(0.35, "USD"), 250)]
+    assert (own.groups[0].device.name, own.groups[0].device.flops["bfloat16"]) == ("MY-GPU-48GB", 245e12)
+
+
+def test_a_device_is_added_in_five_lines() -> None:
+    lines = EXAMPLES[-1].partition("types:\n")[2].splitlines()
+    assert len(lines) == 5
 
 
 def test_paths() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
-from cost_models.catalogue import DTYPES, TypeEntry, catalogue, correct, define, missing, nearest
+import cost_models
+from cost_models.catalogue import DTYPES, TypeEntry, catalogue, correct, define, entry_of, missing, nearest
 
+FILES = Path(cost_models.__file__).parent / "devices"
 NAMED_IN_THE_CONTRACT = [
     *("P100-16GB", "V100-16GB", "V100-32GB", "T4-16GB", "A10-24GB", "L4-24GB", "RTX-3090", "RTX-4090", "RTX-A6000", "L40S"),
     *("A100-40GB", "A100-80GB", "H100-80GB", "H200-141GB", "MI250-128GB", "MI300X-192GB", "cpu-core"),
@@ -28,6 +33,25 @@ def test_every_entry_is_whole(name: str) -> None:
     assert device.flops["float64"] <= device.flops["float32"]
     assert device.kind == ("cpu" if name == "cpu-core" else "accelerator")
     assert 1e-6 < device.launch_s < 1e-4
+
+
+def test_an_entry_without_a_source_is_no_entry() -> None:
+    raw = dict(yaml.safe_load((FILES / "nvidia.yaml").read_text())["L40S"])
+    del raw["source"]
+    with pytest.raises(KeyError, match="source"):
+        entry_of(raw)
+
+
+def test_every_entry_has_a_source_of_its_own() -> None:
+    """A datasheet or a whitepaper that names the device, or how the numbers come about."""
+    entries = {name: raw for file in sorted(FILES.glob("*.yaml")) for name, raw in yaml.safe_load(file.read_text()).items()}
+    assert entries.keys() == catalogue().keys(), "every file is read"
+    vague = [
+        name
+        for name, raw in entries.items()
+        if not re.search("datasheet|whitepaper|GHz", raw["source"]) or len(raw["source"]) < 10
+    ]
+    assert not vague
 
 
 @pytest.mark.parametrize("name", [name for name in catalogue() if name.endswith(("GB", "PCIe"))])

@@ -11,16 +11,19 @@ from cost_models.collective import (
     all_gather_s,
     all_gather_uneven_s,
     all_reduce_s,
+    all_to_all_s,
+    axis_sum_s,
     broadcast_s,
     hierarchical_all_reduce_s,
     p2p_s,
     reduce_scatter_s,
     reduce_scatter_uneven_s,
+    ring_all_gather_s,
 )
 from cost_models.hardware import Link
 
 INSIDE, ACROSS = Link(1e-3, 100.0), Link(1e-2, 10.0)
-COLLECTIVES = (all_gather_s, reduce_scatter_s, all_reduce_s, broadcast_s, hierarchical_all_reduce_s)
+COLLECTIVES = (all_gather_s, reduce_scatter_s, all_reduce_s, broadcast_s, hierarchical_all_reduce_s, all_to_all_s, axis_sum_s)
 
 
 def test_p2p() -> None:
@@ -94,3 +97,56 @@ def test_no_all_reduce_beats_the_bandwidth_bound() -> None:
     for ranks in (2, 3, 8):
         topology = Topology((ranks,), INSIDE)
         assert all_reduce_s(1e4, topology) >= 2 * (ranks - 1) / ranks * 1e4 / INSIDE.bandwidth_bytes_per_s
+
+
+def gloo(*ranks_per_node: int, message_cpu_s: float = 0.0, byte_cpu_s: float = 0.0) -> Topology:
+    return Topology(ranks_per_node, INSIDE, ACROSS, "gloo", message_cpu_s, byte_cpu_s)
+
+
+def test_gloo_asks_before_every_step_of_a_ring() -> None:
+    """Four nodes, next to no bytes: 3 steps to gather and 6 to sum, of two latencies each; an all-to-all needs two in all."""
+    assert ring_all_gather_s(1e-9, gloo(1, 1, 1, 1)) == pytest.approx(3 * 2e-2)
+    assert all_reduce_s(1e-9, gloo(1, 1, 1, 1)) == pytest.approx(6 * 2e-2)
+    assert all_to_all_s(1e-9, gloo(1, 1, 1, 1)) == pytest.approx(2e-2)
+
+
+def test_gloo_hides_the_question_behind_large_parts() -> None:
+    """400 bytes over 4 nodes at 10 bytes a second: a step's 10 s are longer than 20 ms and half of them."""
+    assert all_reduce_s(400, gloo(1, 1, 1, 1)) == pytest.approx(6 * 10)
+    assert all_gather_s(400, gloo(1, 1, 1, 1)) == pytest.approx(2e-2 + 30)
+    assert reduce_scatter_s(400, gloo(1, 1, 1, 1)) == all_gather_s(400, gloo(1, 1, 1, 1))
+
+
+def test_gloo_has_no_hierarchy() -> None:
+    assert all_reduce_s(1e-9, gloo(4, 4)) == pytest.approx(2 * 7 * 2e-2)
+
+
+def test_all_at_once_fills_the_uplink_with_every_rank_of_a_node() -> None:
+    """400 bytes over two nodes of two: each of a node's two ranks sends 100 bytes to two ranks elsewhere, at 10 a second."""
+    assert all_to_all_s(400, gloo(2, 2)) == pytest.approx(2e-2 + 40)
+    assert all_to_all_s(400, Topology((2, 2), INSIDE, ACROSS)) == pytest.approx(1e-2 + 40)
+
+
+def test_two_ranks_of_gloo_send_one_after_the_other() -> None:
+    """200 bytes each way at 10 bytes a second."""
+    assert all_to_all_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 2 * 20)
+
+
+def test_two_ranks_of_gloo_gather_the_first_halves_one_after_the_other() -> None:
+    """200 bytes each way at 10 bytes a second, and half of that once more."""
+    assert ring_all_gather_s(400, gloo(1, 1)) == pytest.approx(20 + 10)
+    assert ring_all_gather_s(600, gloo(1, 1, 1)) == pytest.approx(2 * 20)
+
+
+def test_two_ranks_sum_by_sending_each_other_theirs() -> None:
+    """400 bytes each way at 10 bytes a second, one after the other."""
+    assert axis_sum_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 2 * 40)
+    assert axis_sum_s(400, Topology((1, 1), across=ACROSS)) == all_reduce_s(400, Topology((1, 1), across=ACROSS))
+
+
+def test_messages_take_processor_time() -> None:
+    """A step has two halves, each sent and received; where handling bytes takes longer than moving them, it counts."""
+    base = all_reduce_s(400, gloo(1, 1))
+    assert all_reduce_s(400, gloo(1, 1, message_cpu_s=0.5)) == pytest.approx(base + 2 * 4 * 0.5)
+    assert all_reduce_s(400, gloo(1, 1, byte_cpu_s=0.01)) == pytest.approx(base)
+    assert all_reduce_s(400, gloo(1, 1, byte_cpu_s=0.1)) == pytest.approx(2 * 2 * 200 * 0.1)

@@ -134,6 +134,26 @@ def test_buckets_overlap_with_the_last_backward() -> None:
     assert simulate(program, slow, cluster_of(2)).step_s == 2 * 5 + 1 + 1 + 40
 
 
+def test_messages_take_time_from_computing() -> None:
+    """A message of 20 bytes takes 0.1 s and 0.01 s a byte of each F and B that sends or waits for it; inside a node 0.1 s."""
+    program = chain([(5,), (5,)], 1)
+    costs = costs_of(program, [1, 2], [3, 4])
+    for cluster, handling_s in ((cluster_of(1, 1, network=Link(0.5, 10)), 0.3), (cluster_of(2, inside=Link(0.5, 10)), 0.1)):
+        device = replace(cluster.groups[0].device, message_cpu_s=0.1, byte_cpu_s=0.01)
+        busy = replace(cluster, groups=tuple(replace(group, device=device) for group in cluster.groups))
+        longer_s = simulate(program, costs, busy).step_s - simulate(program, costs, cluster).step_s
+        assert longer_s == pytest.approx(4 * handling_s)
+
+
+def test_sums_take_time_from_the_backward_beside_them() -> None:
+    """Three of four buckets move while the last backward runs, and take three quarters of the sum's 2 s from it."""
+    program = chain([(1, 1)], 3)
+    costs = costs_of(program, [1], [4], reductions=[Reduction((0,), (0, 1), 100 * MIB, 4, 2.0)])
+    assert simulate(program, costs, cluster_of(2)).step_s == 3 * 5 + 1 + 1.5
+    alone = costs_of(program, [1], [4], reductions=[Reduction((0,), (0, 1), MIB, 4, 2.0)])
+    assert simulate(program, alone, cluster_of(2)).step_s == 3 * 5 + 4
+
+
 def test_a_sum_over_stages_waits_for_all_of_them() -> None:
     """Stage 1 ends at 4 and could stop there; the first stage's backward ends at 6, the tied sum takes 2."""
     program = chain([(1,), (1,)], 1)

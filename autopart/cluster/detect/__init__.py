@@ -1,0 +1,1 @@
+"""``autopart devices --detect``: a cluster file for this machine, an allocation of Slurm or the hosts of a file."""

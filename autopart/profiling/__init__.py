@@ -1,0 +1,1 @@
+"""Measuring machines, for the cost models."""

@@ -1,0 +1,1 @@
+"""How well simulated steps match measured ones, on the emulated mixed cluster."""

@@ -1,0 +1,121 @@
+"""What an op, a block or an update costs on a device: the one question, and three models that may answer it.
+
+*measured*: the curve of the very op, if somebody measured it on this type of device; *fitted*: the efficiencies that measured
+ops reach (``cost_models.fitted``), on this type or scaled by the datasheets of two; *analytic*: the roofline
+(``cost_models.compute``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cost_models.compute import Demand, op_s
+from cost_models.fitted import fit
+from cost_models.hardware import DeviceType
+from cost_models.measured import Measurements, Model, Sample, Stretch, read
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Seconds forward and backward, where they come from, and where those of the whole block come from that it was scaled to."""
+
+    forward_s: float
+    backward_s: float
+    model: Model
+    block: Model | None = None
+
+    @property
+    def source(self) -> str:
+        """In words."""
+        return f"{self.model}, scaled to its {self.block} block" if self.block else self.model
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        return self.forward_s, self.backward_s
+
+
+def own_measurements(device: DeviceType) -> Measurements | None:
+    """What was measured on this very type."""
+    known = device.measured
+    return known if known and known.device.name == device.name else None
+
+
+def op_price(device: DeviceType, asked: Demand, key: str = "", rows: int = 0) -> Price:
+    """Of an op by itself; ``key`` and ``rows`` find it among what was measured."""
+    known = own_measurements(device)
+    curve = known.ops.get(key) if known else None
+    if known is None or curve is None:
+        return modelled(device, asked)
+    found = read(curve.samples, rows)
+    price = _stretched(Price(found.forward_s, found.backward_s, found.model), known)
+    if found.model != "extrapolated":
+        return price
+    here, there = modelled(device, asked), modelled(device, curve.demand(found.nearest))
+    return Price(
+        price.forward_s * _quotient(here.forward_s, there.forward_s),
+        price.backward_s * _quotient(here.backward_s, there.backward_s),
+        "extrapolated",
+    )
+
+
+def modelled(device: DeviceType, asked: Demand) -> Price:
+    """By the fit where something was measured, else by the roofline."""
+    known = device.measured
+    if known is None:
+        return analytic(device, asked)
+    found = fit(known).seconds(asked, device)
+    return _stretched(Price(*found, "fitted") if found else analytic(device, asked), known)
+
+
+def _stretched(price: Price, known: Measurements) -> Price:
+    by = known.stretch
+    return replace(price, forward_s=price.forward_s * by.forward, backward_s=price.backward_s * by.backward)
+
+
+def analytic(device: DeviceType, asked: Demand) -> Price:
+    """By the roofline."""
+    forward_s = float(op_s(device, asked.forward_flops, asked.forward_bytes, asked.dtype, asked.op_class))
+    if not asked.differentiated:
+        return Price(forward_s, 0.0, "analytic")
+    backward_s = float(op_s(device, asked.backward_flops, asked.backward_bytes, asked.dtype, asked.op_class))
+    return Price(forward_s, backward_s, "analytic")
+
+
+def block_ratio(device: DeviceType) -> tuple[float, float]:
+    """What a block that was not measured takes by the sum of its ops, forward and backward."""
+    return fit(device.measured).blocks if device.measured else (1.0, 1.0)
+
+
+def block_samples(device: DeviceType, key: str) -> tuple[Sample, ...]:
+    """What was measured of a block on this very type; nothing of others."""
+    known = own_measurements(device)
+    curve = known.blocks.get(key) if known else None
+    if known is None or curve is None:
+        return ()
+    by = known.stretch
+    return tuple(replace(s, forward_s=s.forward_s * by.forward, backward_s=s.backward_s * by.backward) for s in curve.samples)
+
+
+def stream_s(device: DeviceType, nbytes: float) -> float:
+    """An elementwise pass over so many bytes."""
+    return modelled(device, Demand("elementwise", "float32", 0.0, nbytes, 0.0, 0.0)).forward_s
+
+
+def update_s(device: DeviceType, optimizer: str, elements: float, nbytes: float) -> float:
+    """The optimizer's step over so many elements, which reads and writes ``nbytes``."""
+    known = own_measurements(device)
+    samples = known.updates.get(optimizer, ()) if known else ()
+    if not elements:
+        return 0.0
+    if not known or not samples:
+        by = device.measured.stretch if device.measured else Stretch()
+        return stream_s(device, nbytes) * by.update / by.forward
+    counts, seconds = (0, *(count for count, _ in samples)), (0.0, *(each for _, each in samples))
+    beyond = max(1.0, elements / counts[-1])
+    return float(np.interp(elements, counts, seconds)) * beyond * known.stretch.update
+
+
+def _quotient(here: float, there: float) -> float:
+    return here / there if there else 1.0
