@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from autopart.blocks.layout import Layout, layouts
 from autopart.ir.analysis import argument, differentiable, inputs_only, once, packet
-from autopart.ir.graph import Argument, GlobalSize, Graph, Op, Ref, Size, Value
+from autopart.ir.graph import DTYPE_BYTES, Argument, GlobalSize, Graph, Op, Ref, Size, Value
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,15 @@ def facts(graph: Graph) -> Facts:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """``fused``: kernels as on an accelerator (flash attention, one-byte dropout masks), else as on a CPU."""
+    """``fused``: kernels as on an accelerator (flash attention, one-byte dropout masks), else as on a CPU. ``whole``: rows of
+    what was gathered from all ranks; those of the batch if nothing is said.
+    """
 
     op: Op
     facts: Facts
     batch: int
     fused: bool = True
+    whole: int | None = None
 
     @cached_property
     def packet(self) -> str:
@@ -76,13 +80,13 @@ class Call:
         return tuple(size if isinstance(size, int) else size.at(self.batch) for size in sizes)
 
     def shape(self, value: Value) -> tuple[int, ...]:
-        return value.shape_at(self.batch)
+        return value.shape_at(self.batch, self.whole)
 
     def count(self, value: Value) -> int:
-        return value.numel(self.batch)
+        return prod(self.shape(value))
 
     def nbytes(self, *values: Value) -> int:
-        return sum(value.nbytes(self.batch) for value in values)
+        return sum(self.count(value) * DTYPE_BYTES[value.dtype] for value in values)
 
     def copies(self, value: Value) -> bool:
         """Whether a result has memory of its own, where the op may be a view."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from autopart.blocks.call import Call, facts
 from autopart.blocks.op_table import Values, row_of
+from autopart.ir.analysis import once
 from autopart.ir.graph import Graph, Op
 
 Array = NDArray[np.float64]
@@ -24,7 +25,9 @@ class Work:
     reads and writes; gradients of parameters are written once (summing them over microbatches is not in here), those of a
     value with several uses are added up here. ``saved`` names the values *that own the memory* which the backward needs
     (a view counts as its base; parameters and buffers never), so that a set of names counts memory once; ``saved_bytes``
-    comes on top: dropout masks, statistics of norms, copies.
+    comes on top: dropout masks, statistics of norms, copies. ``wanted`` are the inputs that get a gradient; ``passed`` those of
+    them whose gradient is the incoming one, or a view of it; ``working_bytes`` the backward needs while it runs, beside all
+    gradients; ``spare_bytes`` results take more than their elements, ``making_bytes`` the forward needs while it runs.
     """
 
     category: str
@@ -35,11 +38,18 @@ class Work:
     backward_bytes: int
     saved: tuple[str, ...]
     saved_bytes: int
+    wanted: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+    working_bytes: int = 0
+    spare_bytes: int = 0
+    making_bytes: int = 0
 
 
-def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True) -> Work:
-    """``fused``: with the kernels of an accelerator (flash attention under dropout, dropout masks of a byte), else a CPU's."""
-    return work(Call(op, facts(graph), batch, fused))
+def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True, whole: int | None = None) -> Work:
+    """``fused``: with the kernels of an accelerator (flash attention under dropout, dropout masks of a byte), else a CPU's.
+    ``whole``: samples of what is gathered from all ranks.
+    """
+    return work(Call(op, facts(graph), batch, fused, whole))
 
 
 def work(call: Call) -> Work:
@@ -55,6 +65,11 @@ def work(call: Call) -> Work:
         backward_bytes=row.backward_bytes(call) + _summing(call) if live else 0,
         saved=_saved(call, row.keeps(call)) if live else (),
         saved_bytes=row.extra(call) if live else 0,
+        wanted=tuple(value.name for value in call.wanted),
+        passed=tuple(value.name for value in row.passes(call) if value and value in call.wanted),
+        working_bytes=row.working(call) if live else 0,
+        spare_bytes=row.spare(call),
+        making_bytes=row.making(call),
     )
 
 
@@ -75,6 +90,12 @@ def _saved(call: Call, kept: Values) -> tuple[str, ...]:
     graph, layouts = call.facts.graph, call.facts.layouts
     owners = dict.fromkeys(layouts[value.name].storage for value in kept if value)
     return tuple(name for name in owners if name not in graph.parameter_of and name not in graph.buffer_of)
+
+
+@once
+def kept_storages(graph: Graph) -> frozenset[str]:
+    """Values that own memory which some op's backward needs."""
+    return frozenset(name for op in graph.ops for name in op_work(op, graph, FITTED[0], fused=False).saved)
 
 
 QUANTITIES = ("forward_flops", "forward_bytes", "backward_flops", "backward_bytes", "saved_bytes")

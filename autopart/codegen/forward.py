@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from autopart.blocks.blocks import Blocks
 from autopart.codegen import layout
 from autopart.codegen.body import Body, rows_of, tree_path
+from autopart.codegen.ends import ends
 from autopart.codegen.functions import Context, Function, Unit, qualified, value_name
 from autopart.codegen.loops import Call, Loop, fold
 from autopart.codegen.names import Namer, path_name
 from autopart.ir.graph import Op
 from autopart.plans import Stage
 from autopart.program.program import Program
+from autopart.tensor.localize import column
 
 Item = Unit | Call | Loop
 
@@ -105,9 +107,22 @@ class _Forward:
     def _write(self) -> None:
         if self.shared:
             self.body.say("# from the inputs alone")
-        items = [*self._items(self.shared), *self._items(self.units)]
-        self._plan_names(items)
+        shared, items = self._items(self.shared), self._items(self.units)
+        self._plan_names([*shared, *items])
+        self._write_items(shared)
+        self._write_items(items, self._ends(items))
+
+    def _ends(self, items: Sequence[Item]) -> Mapping[int, Sequence[str]]:
+        """By item the values that nobody needs after it."""
+        parts, units = [], iter(self.units)
         for item in items:
+            count = len(item.calls) * item.rounds if isinstance(item, Loop) else 1
+            parts.append([next(units) for _ in range(count)])
+        looped = [index for index, item in enumerate(items) if isinstance(item, Loop)]
+        return ends(parts, looped, {*self.given, *self.running}, column(self.source.blocks, 0).sharded.graph)
+
+    def _write_items(self, items: Sequence[Item], ended: Mapping[int, Sequence[str]] | None = None) -> None:
+        for index, item in enumerate(items):
             match item:
                 case Unit():
                     if len(item.ops) > 1 and item not in self.shared:
@@ -117,6 +132,14 @@ class _Forward:
                     self._call(item, tree_path("m", item.path), self._wanted, {})
                 case Loop():
                     self._loop(item)
+            self._let_go((ended or {}).get(index, ()))
+
+    def _let_go(self, values: Sequence[str]) -> None:
+        """Of memory that would otherwise stay until the forward ends."""
+        found = [self.body.expressions.get(value) for value in values]
+        names = dict.fromkeys(each.id for each in found if isinstance(each, ast.Name))
+        if names:
+            self.body.say(f"del {', '.join(names)}")
 
     def _items(self, units: Sequence[Unit]) -> list[Item]:
         """Units in order as calls, calls in a row folded into loops."""

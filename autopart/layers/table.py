@@ -10,14 +10,17 @@ from math import ceil
 import numpy as np
 
 from autopart.blocks.blocks import Blocks
+from autopart.blocks.walk import Most
 from autopart.ir.graph import Op, Parameter
 from autopart.layers.profile import Degree, Layer, LayerProfile
-from autopart.pricing.table import GRADIENTS_ALIVE, Array, BlockTable, Kept, OpsSeconds
+from autopart.pricing.held import BlockBytes
+from autopart.pricing.table import Array, BlockTable, Kept, OpsSeconds
 from cost_models.compute import Demand
 from cost_models.hardware import DeviceType, Kind
 from cost_models.price import Price
 
 INFINITE = float("inf")
+GRADIENTS_ALIVE = 2  # of a layer's output while its backward runs: its own, and that of the input
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,20 +81,25 @@ class LayerTable(BlockTable):
         curves = [self._layers[block.name].curves.get(degree) for block in self.blocks.blocks]
         return np.array([curve.update_s if curve else INFINITE for curve in curves]) / self._speed(device)
 
+    def block_bytes(self, index: int, kind: Kind, rows: int, recompute: bool, *, given: bool) -> BlockBytes:  # noqa: ARG002
+        """What was measured of a layer. What runs holds the gradients of its output beside it, and gathers its parameter's."""
+        saved, inputs, working = self._layer_bytes(index, rows)
+        needs = saved + working if recompute else working
+        return BlockBytes(inputs if recompute else saved, needs, Most(needs, needs))
+
     def _kept(self, kind: Kind, rows: int, recompute: bool) -> Kept:  # noqa: ARG002
-        """What runs holds the gradients of a layer's output beside it, and gathers its parameter's."""
-
-        def evaluate(index: int) -> tuple[float, float, float]:
-            (op,) = self.blocks.blocks[index].ops
-            saved = (self._layers[self.blocks.blocks[index].name].kept_bytes(self.tensor) or 0.0) * rows
-            graph, made = self.blocks.sharded.graph, self._ops[op]
-            inputs = sum(graph.values[name].nbytes(rows) for name in made.inputs if name in graph.producer)
-            weights = sum(parameter.value.nbytes(1) for parameter in self.parameters(index, index + 1))
-            return saved, inputs, GRADIENTS_ALIVE * made.outputs[0].nbytes(rows) + weights
-
-        saved, inputs, working = self._spread(evaluate)
+        saved, inputs, working = self._spread(lambda index: self._layer_bytes(index, rows))
         sent = self.cut(rows).values
         return Kept(inputs, saved + working, sent) if recompute else Kept(saved, working, sent)
+
+    def _layer_bytes(self, index: int, rows: int) -> tuple[float, float, float]:
+        """Kept for the backward, read from before, needed while it runs."""
+        (op,) = self.blocks.blocks[index].ops
+        saved = (self._layers[self.blocks.blocks[index].name].kept_bytes(self.tensor) or 0.0) * rows
+        graph, made = self.blocks.sharded.graph, self._ops[op]
+        inputs = sum(graph.values[name].nbytes(rows) for name in made.inputs if name in graph.producer)
+        weights = sum(parameter.value.nbytes(1) for parameter in self.parameters(index, index + 1))
+        return saved, inputs, GRADIENTS_ALIVE * made.outputs[0].nbytes(rows) + weights
 
 
 def _divided(blocks: Blocks, tensor: int) -> Blocks:

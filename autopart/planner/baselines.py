@@ -238,7 +238,7 @@ def _overflow(plan: Plan, index: Index) -> Mapping[int, int]:
     found = {}
     for (number, rank), costs in stage_costs(tables, local.plan, index.cluster, local.shards).of.items():
         held = in_flight(plan.schedule.name, len(plan.stages) - number, plan.schedule.microbatches)
-        needed = costs.static_bytes + max(held * costs.inflight_bytes + costs.transient_bytes, costs.update_bytes)
+        needed = costs.peak_bytes(held, plan.schedule.microbatches)
         if needed > costs.capacity_bytes:
             found[rank] = needed
     return found

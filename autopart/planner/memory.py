@@ -23,6 +23,7 @@ from autopart.cluster.cluster import Cluster
 from autopart.planner.meshes import Mesh
 from autopart.planner.problem import Array, Option, Part, Tie, replicas_of
 from autopart.pricing import zero
+from autopart.pricing.held import batch_bytes
 from autopart.pricing.table import BlockTable, elements
 from cost_models.memory import usable_bytes
 
@@ -36,9 +37,11 @@ def sharers(mesh: Mesh, parts: Sequence[Part]) -> Sharers:
     return [(mesh.split_trained, replicas), (mesh.table.trained - mesh.split_trained, replicas * mesh.tensor)]
 
 
-def part_memory(mesh: Mesh, cluster: Cluster, part: Part, recompute: bool, level: int, held: Sharers) -> tuple[Array, ...]:
-    """Capacity [2], then static, in flight, transient [2, n] and results [2, n + 1] of a part: in a step, and at the update.
-    ``mesh`` is that of the part's columns.
+def part_memory(
+    mesh: Mesh, cluster: Cluster, part: Part, recompute: bool, level: int, held: Sharers, microbatches: int
+) -> tuple[Array, ...]:
+    """Capacity [2] beside the rows of a batch, then static, in flight, transient [2, n] and results [2, n + 1] of a part: in a
+    step, and at the update. ``mesh`` is that of the part's columns.
     """
     table, device, rows = mesh.table, cluster.groups[part.group].device, max(part.samples)
     kept, shared, cut = table.kept(device, rows, recompute), table.shared_bytes(rows), mesh.whole.cut(rows)
@@ -52,10 +55,10 @@ def part_memory(mesh: Mesh, cluster: Cluster, part: Part, recompute: bool, level
     inflight[-1] += shared
     output[1:-1] += shared
     static = table.static - _shared_out(table, level, held)
-    running = np.sum([zero.running_bytes(level, trained, table.precision) for trained, _ in held], axis=0)
+    running = np.sum([zero.running_bytes(level, trained, table.precision, ranks) for trained, ranks in held], axis=0)
     nothing = np.zeros_like(inflight)
     return (
-        np.full(2, float(usable_bytes(device))),
+        np.full(2, usable_bytes(device) - batch_bytes(table, rows, microbatches)),
         np.array([static, static + table.update_transient(device, updated(level, held))]),
         np.array([inflight, nothing]),
         np.array([kept.transient + messages[:-1] + messages[1:] + running, nothing]),

@@ -147,7 +147,9 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
     time = np.array([_time(mesh.of(part), cluster, part, parts, sums[part], recompute, level) for part in parts])
     sync_s, overlap = _sync(mesh, cluster, sums, level)
     columns = [(mesh.of(part), part) for part in parts]
-    memory = [part_memory(own, cluster, part, recompute, level, [held for held, _ in sums[part]]) for own, part in columns]
+    microbatches = -(-mesh.table.batch_size // samples)
+    held = {part: [held for held, _ in own] for part, own in sums.items()}
+    memory = [part_memory(own, cluster, part, recompute, level, held[part], microbatches) for own, part in columns]
     capacity, static, inflight, transient, output = (np.concatenate(rows) for rows in zip(*memory, strict=True))
     return Option(
         parts=parts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from autopart.ir.graph import Parameter
 from autopart.plans import Plan, Stage
 from autopart.pricing import zero
 from autopart.pricing.costs import RankCosts, Reduction, StageCosts
+from autopart.pricing.held import Setting, batch_bytes, stage_running
 from autopart.pricing.network import side_by_side
 from autopart.pricing.table import Array, BlockTable, elements
 from cost_models.collective import Topology, all_reduce_handling_s
@@ -29,6 +31,7 @@ def stage_costs(tables: Tables, plan: Plan, cluster: Cluster, split: Collection[
     """
     held = _held(tables, plan, split)
     of: dict[tuple[int, int], RankCosts] = {}
+    joined = len({(stage.shares, stage.tensor) for stage in plan.stages}) > 1
     for stage in plan.stages:
         alike: dict[object, RankCosts] = {}  # ranks of one type with as many rows pay the same in their column
         for replica, share in enumerate(stage.shares):
@@ -36,7 +39,8 @@ def stage_costs(tables: Tables, plan: Plan, cluster: Cluster, split: Collection[
             for column, rank in enumerate(stage.replica(replica)):
                 key = cluster.device(rank), share, column, across
                 if key not in alike:
-                    alike[key] = _rank_costs(tables(stage, column), cluster, stage, rank, across, held[stage.index, column])
+                    shared, count = held[stage.index, column], plan.schedule.microbatches
+                    alike[key] = _rank_costs(tables(stage, column), cluster, stage, rank, across, shared, count, joined)
                 of[stage.index, rank] = replace(alike[key], rank=rank)
     return StageCosts(of, tuple(_reductions(held, plan, cluster, tables)))
 
@@ -85,11 +89,18 @@ def _trained(table: BlockTable, start: int, stop: int) -> Iterator[Parameter]:
 
 
 def _rank_costs(
-    table: BlockTable, cluster: Cluster, stage: Stage, rank: int, columns: Topology, held: Mapping[str, _Sharers]
+    table: BlockTable,
+    cluster: Cluster,
+    stage: Stage,
+    rank: int,
+    columns: Topology,
+    held: Mapping[str, _Sharers],
+    microbatches: int,
+    joined: bool,
 ) -> RankCosts:
     start, stop = interval(table, stage)
     device, rows = cluster.device(rank), stage.share_of(rank)
-    seconds, kept = table.seconds(device, rows), table.kept(device, rows, stage.recompute)
+    seconds = table.seconds(device, rows)
     replicas = topology(cluster, stage.column(stage.place(rank)[1]))
     mixing_s = float(table.collectives_s(max(stage.shares), replicas)[start:stop].sum()) / 2
     forward_s = float(seconds.forward[start:stop].sum()) + mixing_s
@@ -98,8 +109,11 @@ def _rank_costs(
         tensor = table.tensor_seconds(rows, columns)
         forward_s += float(tensor.forward[start:stop].sum())
         backward_s += float(tensor.backward[start:stop].sum())
-    inflight = kept.inflight[start:stop].sum() + kept.output[stop] + table.shared_bytes(rows, start, stop)
-    own = _zero(table, cluster, stage, rank, held)
+    own, sums = _zero(table, cluster, stage, rank, held), _sum_bytes(table, stage, rank, held)
+    leaving = own.leaving_bytes + sums.leaving
+    running = stage_running(
+        table, device.kind, rows, (start, stop), Setting(stage.recompute, stage.zero, joined), own.lent_bytes, leaving
+    )
     return RankCosts(
         rank=rank,
         stage=stage.index,
@@ -107,20 +121,27 @@ def _rank_costs(
         backward_s=backward_s + (forward_s if stage.recompute else 0.0) + own.backward_s,
         update_s=table.update_s(device, own.updated, start, stop) + own.spread_s,
         static_bytes=int(table.static_bytes(start, stop) - own.saved_bytes),
-        inflight_bytes=int(inflight),
-        transient_bytes=int((kept.transient[start:stop] + own.running_bytes).max()),
+        batch_bytes=int(batch_bytes(table, rows, microbatches)),
+        inflight_bytes=ceil(running.kept),
+        transient_bytes=ceil(max(running.forward, running.backward[False, False])),
         update_bytes=int(table.update_transient(device, own.updated)),
         capacity_bytes=usable_bytes(device),
         beside_s=(own.forward_s, own.backward_s),
+        gradient_bytes=int(running.gradients),
+        backward_bytes={when: ceil(nbytes) for when, nbytes in running.backward.items()},
+        reduce_bytes=ceil(sums.reducing + own.leaving_bytes.max()),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Zero:
-    """What a rank's ZeRO level makes of its stage. ``updated``: elements that it updates; ``running_bytes`` [blocks]."""
+    """What a rank's ZeRO level makes of its stage. ``updated``: elements that it updates; [blocks] bytes of whole parameters that
+    are lent, and of gradients that leave.
+    """
 
     updated: float
-    running_bytes: Array
+    lent_bytes: Array
+    leaving_bytes: Array
     saved_bytes: float = 0.0
     forward_s: float = 0.0
     backward_s: float = 0.0
@@ -129,7 +150,7 @@ class _Zero:
 
 def _zero(table: BlockTable, cluster: Cluster, stage: Stage, rank: int, held: Mapping[str, _Sharers]) -> _Zero:
     start, stop = interval(table, stage)
-    found = _Zero(table.trained_elements(start, stop), np.zeros(stop - start))
+    found = _Zero(table.trained_elements(start, stop), np.zeros(stop - start), np.zeros(stop - start))
     level, precision = stage.zero, table.precision
     for split in (False, True) if level else ():
         ranks = stage.column(stage.place(rank)[1]) if split else stage.ranks
@@ -140,12 +161,40 @@ def _zero(table: BlockTable, cluster: Cluster, stage: Stage, rank: int, held: Ma
         messages = [zero.microbatch_s(level, each, together, precision) for each in by_block]
         found = _Zero(
             updated=found.updated - total * (1 - 1 / len(ranks)),
-            running_bytes=found.running_bytes + zero.running_bytes(level, np.array(by_block), precision),
+            lent_bytes=found.lent_bytes + zero.lent_bytes(level, np.array(by_block), precision),
+            leaving_bytes=found.leaving_bytes + zero.leaving_bytes(level, np.array(by_block), precision),
             saved_bytes=found.saved_bytes + total * zero.saved_bytes(level, len(ranks), table.optimizer, precision),
             forward_s=found.forward_s + sum(forward for forward, _ in messages),
             backward_s=found.backward_s + sum(backward for _, backward in messages),
             spread_s=found.spread_s + zero.spread_s(level, total, together, precision),
         )
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Copies of whole gradients that travel: [blocks] in the last backward, and after it."""
+
+    leaving: Array
+    reducing: float
+
+
+def _sum_bytes(table: BlockTable, stage: Stage, rank: int, held: Mapping[str, _Sharers]) -> _Sums:
+    """Of gradients that are summed over ranks, not shared out: two buckets at a time of each set of parameters."""
+    start, stop = interval(table, stage)
+    found = _Sums(np.zeros(stop - start), 0.0)
+    for who in dict.fromkeys(held.values()):
+        ranks = stage.column(stage.place(rank)[1]) if who.split else stage.ranks
+        if (len(ranks) == 1 and len(who.stages) == 1) or who.level(stage):
+            continue
+        names = {name for name, other in held.items() if other == who}
+        nbytes = PRECISIONS[table.precision].gradient_bytes
+        sizes = [nbytes * elements(each) for each in table.parameters(start, stop) if each.name in names]
+        by_block = nbytes * np.array([_elements(table, names, block, block + 1) for block in range(start, stop)])
+        most = zero.UNDER_WAY * max(zero.ROW_BYTES, *sizes, 0)
+        ready = np.cumsum(by_block[::-1])[::-1]
+        overlaps = len(who.stages) == 1
+        found = _Sums(found.leaving + (np.minimum(ready, most) if overlaps else 0.0), found.reducing + min(sum(sizes), most))
     return found
 
 

@@ -20,6 +20,7 @@ from autopart.blocks.blocks import Blocks
 from autopart.blocks.work import Work, WorkTable, op_work, work_table
 from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
+from autopart.pricing.held import BlockBytes, block_bytes
 from autopart.pricing.keys import block_key, op_key
 from autopart.pricing.ops import activation_factor, casts, demand, table_seconds
 from autopart.sharding import comm
@@ -34,8 +35,6 @@ from cost_models.price import Price, block_ratio, block_samples, op_price, updat
 Array = NDArray[np.float64]
 T = TypeVar("T")
 OpsSeconds = tuple[list[float], list[float]]
-
-GRADIENTS_ALIVE = 2  # of an op's results while its backward runs: theirs, and those of its inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +51,10 @@ class Seconds:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """Bytes by block: held from forward to backward, and while the block runs; ``output[j]``: what a stage ending at j sends."""
+    """Bytes by block, for the planner: held from forward to backward, and while the block runs; ``output[j]``: what a stage
+    ending at j sends. Sums and maxima of them are meant to be no less than what ``held.stage_running`` finds of a stage: that
+    lets go of what later blocks held, and counts once what one block makes and another keeps.
+    """
 
     inflight: Array
     transient: Array
@@ -73,7 +75,6 @@ class _Block:
 
     kept: float
     inputs: float
-    working: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +106,11 @@ class BlockTable:
 
     def kept(self, device: DeviceType, rows: int, recompute: bool) -> Kept:
         return self.remembered(("kept", device.kind, rows, recompute), lambda: self._kept(device.kind, rows, recompute))
+
+    def block_bytes(self, index: int, kind: Kind, rows: int, recompute: bool, *, given: bool) -> BlockBytes:
+        """What a block keeps and needs, op by op; ``given``: gradients that come in are held, and counted, by somebody else."""
+        key = ("bytes", index, kind, rows, recompute, given)
+        return self.remembered(key, lambda: block_bytes(self, index, kind, rows, recompute, given=given))
 
     def shared_bytes(self, rows: int, start: int = 0, stop: int | None = None) -> float:
         """Results of the inputs-only ops of blocks [start, stop) that their backward needs: kept once a stage and microbatch."""
@@ -211,9 +217,19 @@ class BlockTable:
     def _ops(self) -> dict[str, Op]:
         return {op.name: op for op in self._graph.ops}
 
+    def op(self, name: str) -> Op:
+        return self._ops[name]
+
+    def beside_bytes(self, op: Op, work: Work) -> float:
+        """What autograd keeps of an op beside values, in this precision."""
+        return work.saved_bytes * activation_factor(self.precision) + self._weight_copies(op, work)
+
     def work(self, op: Op, kind: Kind, rows: int) -> Work:
         """Of one op of the graph."""
-        return self.remembered((op.name, kind, rows), lambda: op_work(op, self._graph, rows, fused=kind == "accelerator"))
+        return self.remembered((op.name, kind, rows), lambda: self._work(op, kind, rows))
+
+    def _work(self, op: Op, kind: Kind, rows: int) -> Work:
+        return op_work(op, self._graph, rows, fused=kind == "accelerator", whole=self.batch_size)
 
     def op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
         """Forward and backward of one op of the graph; those of a block add up to what the block takes."""
@@ -317,15 +333,15 @@ class BlockTable:
         return Seconds(forward, backward)
 
     def _kept(self, kind: Kind, rows: int, recompute: bool) -> Kept:
-        def evaluate(index: int) -> tuple[float, float, float]:
+        def evaluate(index: int) -> tuple[float, float]:
             block = self.remembered(("block", index, kind, rows), lambda: self._block(index, kind, rows))
-            return block.kept, block.inputs, block.working
+            needs = self.block_bytes(index, kind, rows, recompute, given=False)
+            working = max(needs.forward, needs.backward.first, needs.backward.later, 0.0)
+            again = recompute and self.blocks.blocks[index].recomputable
+            return (block.inputs if again else block.kept), working
 
-        saved, inputs, working = self._spread(evaluate)
-        sent = self.cut(rows).values
-        if recompute:
-            return Kept(inputs, saved + working, sent)
-        return Kept(saved, working, sent)
+        inflight, working = self._spread(evaluate)
+        return Kept(inflight, working, self.cut(rows).values)
 
     def _block(self, index: int, kind: Kind, rows: int) -> _Block:
         ops = [self._ops[name] for name in self.blocks.blocks[index].ops]
@@ -337,10 +353,7 @@ class BlockTable:
         saved = {name for work in works for name in work.saved if name in made} | inputs
         copies = sum(self._weight_copies(op, work) for op, work in zip(ops, works, strict=True))
         beside = sum(float(beside_bytes[places[op.name]]) for op in ops) * activation_factor(self.precision)
-        results = [sum(self._nbytes(value, rows) for value in op.outputs) for op in ops]
-        weights = [float(parameter.value.nbytes(1)) for parameter in self.parameters(index, index + 1)]
-        working = GRADIENTS_ALIVE * max(results, default=0) + max(weights, default=0.0)
-        return _Block(self.value_bytes(saved, rows) + beside + copies, self.value_bytes(inputs, rows), working)
+        return _Block(self.value_bytes(saved, rows) + beside + copies, self.value_bytes(inputs, rows))
 
     def value_bytes(self, names: set[str], rows: int) -> float:
         """Together, in this precision."""
@@ -370,7 +383,7 @@ class BlockTable:
         for boundary, names in enumerate(self.crossing, start=1):
             sizes = {name: self._nbytes(self._graph.values[name], rows) for name in names}
             values[boundary] = sum(sizes.values())
-            gradients[boundary] = sum(nbytes for name, nbytes in sizes.items() if name in self._trained_values)
+            gradients[boundary] = sum(nbytes for name, nbytes in sizes.items() if name in self.trained_values)
         return Cut(values, gradients)
 
     @cached_property
@@ -379,7 +392,7 @@ class BlockTable:
         return tuple(flow.cut_values(self.blocks, boundary) for boundary in range(1, self.count))
 
     @cached_property
-    def _trained_values(self) -> frozenset[str]:
+    def trained_values(self) -> frozenset[str]:
         return differentiable(self._graph)
 
     def _nbytes(self, value: Value, rows: int) -> int:
@@ -414,7 +427,7 @@ class BlockTable:
         return made
 
     def _gradient_s(self, op: Op, seconds: float) -> float:
-        return seconds if op.inputs[0] in self._trained_values else 0.0
+        return seconds if op.inputs[0] in self.trained_values else 0.0
 
     def _collective_s(self, index: int, rows: int, topology: Topology) -> float:
         """Forward and backward of the block's collectives; the sums of a batch norm are two numbers a channel."""

@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 
 ROW_BYTES = 25 * 2**20  # as gradients are summed without ZeRO: ``program.reductions.BUCKET_BYTES``
 
+UNDER_WAY = 2  # rows, or buckets, that travel at a time: ``program.reductions.UNDER_WAY``
+
 
 def saved_bytes(level: int, ranks: int, optimizer: str, precision: str) -> float:
     """Of the bytes of a trainable parameter those that a rank leaves to the others."""
@@ -35,18 +37,29 @@ def saved_bytes(level: int, ranks: int, optimizer: str, precision: str) -> float
     return sum(shared[: level + 1]) * (1 - 1 / ranks)
 
 
-def running_bytes(level: int, blocks: Array, precision: str) -> Array:
-    """[n] bytes beside what is kept while each block runs, of ``blocks`` trainable elements."""
-    parameters, gradients = (
-        blocks * nbytes for nbytes in (PRECISIONS[precision].parameter_bytes, PRECISIONS[precision].gradient_bytes)
+def running_bytes(level: int, blocks: Array, precision: str, ranks: int) -> Array:
+    """[n] bytes beside what is kept while each block runs, of ``blocks`` trainable elements that ``ranks`` hold."""
+    gradients = blocks * PRECISIONS[precision].gradient_bytes
+    if level == 0:
+        travelling = min(UNDER_WAY * max(ROW_BYTES, gradients.max(initial=0.0)), gradients.sum()) if ranks > 1 else 0.0
+        return np.full_like(gradients, travelling)
+    found = lent_bytes(level, blocks, precision) + leaving_bytes(level, blocks, precision)
+    return found + gradients if level >= 2 else found
+
+
+def leaving_bytes(level: int, blocks: Array, precision: str) -> Array:
+    """[n] of gradients on their way to other ranks while each block's backward runs, and the terms that come for them."""
+    gradients = blocks * PRECISIONS[precision].gradient_bytes
+    found: Array = 2 * np.clip(ROW_BYTES, gradients, gradients.sum()) if level else np.zeros_like(gradients)
+    return found
+
+
+def lent_bytes(level: int, blocks: Array, precision: str) -> Array:
+    """[n] of parameters that are gathered for each block, and meanwhile for the next one."""
+    parameters = blocks * PRECISIONS[precision].parameter_bytes
+    found: Array = (
+        np.minimum(2 * np.maximum(parameters, ROW_BYTES), parameters.sum()) if level == 3 else np.zeros_like(parameters)
     )
-    found = np.zeros_like(gradients)
-    if level >= 1:
-        found += 2 * np.clip(ROW_BYTES, gradients, gradients.sum())
-    if level >= 2:
-        found += gradients
-    if level >= 3:
-        found += np.minimum(2 * np.maximum(parameters, ROW_BYTES), parameters.sum())
     return found
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from autopart.profiled.chain import Chain, Field, Limits, TooLate, best_chain, joined_steps, plain_steps, size_of
 from autopart.profiled.closing import Closing, shared_tensors
 from autopart.profiled.ideals import all_ideals, orders, prefixes, some_ideals
-from autopart.profiled.joined import circles
+from autopart.profiled.joined import Circle, circles
 from autopart.profiled.order import bits, topological
 from autopart.profiled.problem import Array, Goal
 from autopart.profiled.relax import CAREFUL, Prices, kind_capacities, kind_times, price, work
@@ -31,17 +31,27 @@ def make(search: Search, units: Units, ideals: Sequence[int], *, joined: bool) -
     """The field of a family of ideals, of those that a better assignment than the best so far can have."""
     problem, groups = search.problem, search.groups
     prices = price(problem, groups, Goal("throughput"))
-    needs = units.gather(work(prices, kind_times(problem, groups), groups.memory_bytes))
-    devices = tuple(len(ranks) for ranks in problem.kind_ranks)
+    needs = unit_work(search, units, prices)
     kept = _in_windows(search, units, ideals, needs, prices)
-    tables = make_tables(units, kept, needs)
     summed = problem.goal.objective == "step"
     found = list(circles(problem, groups, units, prices.second, summed=summed)) if joined else []
+    return make_field(search, units, kept, prices, found)
+
+
+def unit_work(search: Search, units: Units, prices: Prices) -> Array:
+    """What each unit takes of what all devices have, at least."""
+    return units.gather(work(prices, kind_times(search.problem, search.groups), search.groups.memory_bytes))
+
+
+def make_field(search: Search, units: Units, ideals: Sequence[int], prices: Prices, found: Sequence[Circle]) -> Field:
+    """The field of these ideals and joined steps."""
+    problem, groups = search.problem, search.groups
+    tables = make_tables(units, ideals, unit_work(search, units, prices))
     return Field(
         units=units,
         tables=tables,
         size=size_of(tables, units, prices),
-        devices=devices,
+        devices=tuple(len(ranks) for ranks in problem.kind_ranks),
         capacity_bytes=kind_capacities(problem),
         prices=prices,
         least_s=units.gather(kind_times(problem, groups).min(axis=1)),
@@ -95,6 +105,11 @@ def few_states(search: Search) -> bool:
     return float(np.prod([float(len(ranks) + 1) for ranks in search.problem.kind_ranks])) <= STATES
 
 
+def every_ideal(search: Search, units: Units) -> list[int] | None:
+    """All ideals, if they are not too many, nor the ways to use devices."""
+    return all_ideals(units, MOST, search.late) if few_states(search) else None
+
+
 def quick(search: Search, units: Units) -> None:
     """Incumbents from the prefixes of single orders, then from a mixed family."""
     if not few_states(search):
@@ -107,11 +122,8 @@ def quick(search: Search, units: Units) -> None:
             pass
 
 
-def proof(search: Search, units: Units) -> None:
-    """All ideals, if they are not too many: the best chain, and a bound on every assignment."""
-    ideals = all_ideals(units, MOST, search.late) if few_states(search) else None
-    if ideals is None:
-        return
+def proof(search: Search, units: Units, ideals: Sequence[int]) -> None:
+    """The best chain of all ideals, and a bound on every assignment."""
     bounding = search.problem.goal.objective != "latency"
     field = make(search, units, ideals, joined=bounding)
     if bounding:
@@ -129,13 +141,13 @@ def proof(search: Search, units: Units) -> None:
 def _close(search: Search, field: Field) -> None:
     """What a chain does not see of tensors that several parts read."""
 
-    def offer(chain: Chain) -> float:
-        _offer(search, field, chain)
+    def take(chain: Chain) -> float:
+        offer(search, field, chain)
         return search.value_s
 
     unit = {group: place for place, each in enumerate(field.units.members) for group in each}
     tensors = shared_tensors(search.problem, search.groups, unit)
-    search.prove(Closing(field, tensors, search.value_s, offer).run())
+    search.prove(Closing(field, tensors, search.value_s, take).run())
 
 
 def bounds(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
@@ -157,7 +169,7 @@ def _largest(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
         chain = best_chain(field, Limits(limit, float("inf"), summed=False), joined=joined)
         yield min(limit, chain.value_s)
         if chain.parts:
-            _offer(search, field, chain)
+            offer(search, field, chain)
         if chain.parts or limit >= upper:
             return
 
@@ -182,7 +194,7 @@ def _total(search: Search, field: Field, *, joined: bool) -> Iterator[float]:
         if not chain.parts:
             closed = min(closed, upper)
         else:
-            _offer(search, field, chain)
+            offer(search, field, chain)
             largest = max(low, min(chain.largest_s, high))
             closed = min(closed, chain.value_s + more * largest)
             middle = (low + largest) / 2
@@ -202,7 +214,7 @@ def _boxes(search: Search, field: Field, more: int, *, joined: bool) -> list[tup
     return [(least + more * low, low, high) for low, high in pairwise(lows)]
 
 
-def _offer(search: Search, field: Field, chain: Chain) -> None:
+def offer(search: Search, field: Field, chain: Chain) -> None:
     """Ranks for the parts of a chain, for the neighbours of a type those next to each other; loose groups where they fit."""
     if any(sum(part.use) > 1 for part in chain.parts):
         return

@@ -11,7 +11,8 @@ from autopart.cluster.units import format_bytes
 from autopart.errors import Infeasible
 from autopart.profiled import cpsat
 from autopart.profiled.chain import TooLate
-from autopart.profiled.chains import proof, quick
+from autopart.profiled.chains import every_ideal, proof, quick
+from autopart.profiled.covers import cover
 from autopart.profiled.evaluate import Assignment
 from autopart.profiled.groups import make_groups
 from autopart.profiled.latency import earliest, move_groups
@@ -21,7 +22,7 @@ from autopart.profiled.problem import Problem
 from autopart.profiled.relax import price
 from autopart.profiled.schedule import Starts, critical_path_s
 from autopart.profiled.search import Progress, Search
-from autopart.profiled.units import make_units
+from autopart.profiled.units import Units, make_units
 
 SHAKES = 30  # in vain
 SMALL = 1_500  # (groups) x (ranks) x (ranks - 1) that CP-SAT gets
@@ -73,11 +74,21 @@ def _search(search: Search) -> None:
         quick(search, units)
     loose = make_units(search.problem, search.groups, search.order, attach=False)
     if search.problem.goal.contiguous and not search.optimal():
-        proof(search, loose)
+        _prove(search, loose)
     if not search.done() and search.places:
         _move(search)
     if not search.done():
         _exactly(search)
+
+
+def _prove(search: Search, units: Units) -> None:
+    """Bounds on convex parts, from all ideals."""
+    ideals = every_ideal(search, units)
+    if ideals is None:
+        return
+    proof(search, units, ideals)
+    if search.problem.goal.objective == "throughput" and not search.done():
+        cover(search, units, ideals)
 
 
 def _simple_bound(search: Search) -> float:

@@ -9,6 +9,7 @@ from itertools import groupby
 from autopart.program.program import Program
 
 BUCKET_BYTES = 25 * 2**20  # gradients are summed in buckets of this size, as they become final in the last backward
+UNDER_WAY = 2  # buckets that travel at a time
 WHOLE = -1  # in place of a column: held whole by all of them
 
 

@@ -60,6 +60,17 @@ def _peers(receives: Sequence[Action], owner: Action) -> tuple[int, ...]:
     return tuple(receive.peer for receive in receives)
 
 
+def places(actions: Sequence[Action]) -> dict[tuple[int, bool], int]:
+    """Where each computation of a microbatch stands in a rank's list, by (microbatch, backward). A message that a computation
+    made proves that its rank has taken whatever it receives up to there.
+    """
+    return {
+        (step.action.microbatch, step.action.backward): index
+        for index, step in enumerate(split_steps(actions))
+        if step.action.kind in (Kind.FORWARD, Kind.BACKWARD)
+    }
+
+
 def join_steps(steps: Iterable[Step]) -> tuple[Action, ...]:
     """The list that the steps were cut from."""
     return tuple(action for step in steps for action in step.actions)

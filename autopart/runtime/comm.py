@@ -79,22 +79,15 @@ def batch_norm(
     """BatchNorm over the rows of all replicas; running statistics are updated alike on all of them."""
     if axis.group is None or not training:
         return torch.nn.functional.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
-    shape = [1, -1] + [1] * (x.dim() - 2)
     wide = x if x.dtype == torch.float64 else x.float()
-    mean, var, count = _moments(wide, axis)
-    _track(running_mean, running_var, mean.detach(), var.detach(), count, momentum)
-    y = (wide - mean.view(shape)) * torch.rsqrt(var + eps).view(shape)
-    y = y if weight is None else y * weight.view(shape)
-    return (y if bias is None else y + bias.view(shape)).to(x.dtype)
+    y, mean, var = _BatchNorm.apply(wide, weight, bias, eps, axis)  # type: ignore[no-untyped-call]
+    _track(running_mean, running_var, mean, var, _numbers(x, axis), momentum)
+    return y.to(x.dtype)  # type: ignore[no-any-return]
 
 
-def _moments(x: Tensor, axis: Axis) -> tuple[Tensor, Tensor, int]:
-    """Mean and biased variance of every channel over all replicas, and over how many numbers; in two passes, for accuracy."""
-    dims = [dim for dim in range(x.dim()) if dim != 1]
-    count = x.numel() // x.shape[1] // axis.rows[axis.index] * sum(axis.rows)
-    mean = all_reduce(x.sum(dims), axis) / count
-    centred = x - mean.view([1, -1] + [1] * (x.dim() - 2))
-    return mean, all_reduce((centred * centred).sum(dims), axis) / count, count
+def _numbers(x: Tensor, axis: Axis) -> int:
+    """How many there are of each channel, over all replicas."""
+    return x.numel() // x.shape[1] // axis.rows[axis.index] * sum(axis.rows)
 
 
 def _track(
@@ -105,6 +98,40 @@ def _track(
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         if running_var is not None:
             running_var.lerp_((var * (count / max(count - 1, 1))).to(running_var.dtype), momentum)
+
+
+class _BatchNorm(torch.autograd.Function):
+    """Keeps the input and two numbers of every channel, as on one device. With c = x - mean, r = 1 / sqrt(var + eps) and E the
+    mean over all replicas, the gradient is r w (dy - E[dy] - c r^2 E[dy c]). The variance is found in a second pass, for
+    accuracy.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, axis: Axis) -> Any:
+        dims, count = [dim for dim in range(x.dim()) if dim != 1], _numbers(x, axis)
+        mean = summed(x.sum(dims), axis) / count
+        own_var, own_mean = torch.var_mean(x, dims, correction=0)
+        spread = (own_var + (own_mean - mean).square()) * (x.numel() // x.shape[1])
+        var = summed(spread, axis) / count
+        ctx.save_for_backward(x, weight, mean, torch.rsqrt(var + eps))
+        ctx.axis = axis
+        ctx.mark_non_differentiable(mean, var)
+        return torch.nn.functional.batch_norm(x, mean, var, weight, bias, False, 0.0, eps), mean, var
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, weight, mean, scale = ctx.saved_tensors
+        dy, dims, shape = grads[0], [dim for dim in range(x.dim()) if dim != 1], [1, -1] + [1] * (x.dim() - 2)
+        dx = x - mean.view(shape)
+        sums = torch.stack([dy.sum(dims), (dy * dx).sum(dims)])
+        grad_weight = sums[1] * scale if ctx.needs_input_grad[1] else None
+        grad_bias = sums[0].clone() if ctx.needs_input_grad[2] else None
+        if not ctx.needs_input_grad[0]:
+            return None, grad_weight, grad_bias, None, None
+        means = summed(sums, ctx.axis) / _numbers(x, ctx.axis)
+        dx.mul_((-scale.square() * means[1]).view(shape)).add_(dy).sub_(means[0].view(shape))
+        dx.mul_((scale if weight is None else scale * weight).view(shape))
+        return dx, grad_weight, grad_bias, None, None
 
 
 class _AllReduce(torch.autograd.Function):

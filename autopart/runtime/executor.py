@@ -1,7 +1,8 @@
 """Runs one stage's list of actions: forwards and backwards, and the messages around them.
 
-Sends never block: their buffers are kept until the peer took them. Receives are posted one computation ahead, so that
-the next message arrives while this computation runs. Every message has a tag of its own (transfer, microbatch, direction).
+Sends never block: their buffers are kept until a later message of the peer proves that it took them. Receives are posted one
+computation ahead, so that the next message arrives while this computation runs. Every message has a tag of its own (transfer,
+microbatch, direction).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from autopart.program.pieces import messages, shape
 from autopart.program.program import Action, Kind, Piece, Transfer
-from autopart.program.steps import Step, describe, split_steps
+from autopart.program.steps import Step, describe, places, split_steps
 from autopart.runtime.comm import Axis
 from autopart.runtime.gradients import GradientSummer
 from autopart.runtime.lending import Lender
@@ -41,6 +42,17 @@ class _Arrival:
     work: dist.Work
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sent:
+    """A message under way to a peer, and what it was sent from."""
+
+    work: dist.Work
+    buffer: Tensor
+    peer: int
+    key: Key
+    doing: str
+
+
 @dataclass(eq=False)
 class _Run:
     """What one step holds: posted receives, sends under way, and by microbatch the received leaves and the given values."""
@@ -52,7 +64,7 @@ class _Run:
     recorder: Recorder | None
     posted: set[Key] = field(default_factory=set)
     arrivals: dict[Key, list[_Arrival]] = field(default_factory=dict)
-    sends: list[tuple[dist.Work, Tensor, str]] = field(default_factory=list)
+    sends: list[_Sent] = field(default_factory=list)
     leaves: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     given: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     loss: Tensor | None = None
@@ -81,6 +93,7 @@ class Executor:
         self.incoming = [transfer for transfer in program.transfers if transfer.target == index]
         self.outgoing = [transfer for transfer in program.transfers if transfer.source == index]
         self.takes = self.stage.takes()
+        self.places = {rank: places(actions) for rank, actions in program.actions.items()}
         self.recorder: Recorder | None = None
 
     def axis(self, *, whole: bool) -> Axis:
@@ -120,7 +133,7 @@ class Executor:
                 with self._at(describe(step.action)):
                     self._play(run, steps[i : i + 2], last=i == last)
             with self._at("the end of the step"):
-                self._retire(run, block=True)
+                self._retire(run)
         except BaseException:
             for summer in self.summers:
                 summer.abandon()
@@ -131,17 +144,18 @@ class Executor:
         """The first of ``near``, with the receives of the next one posted."""
         for each in near:
             self._post(run, each)
-        action, _, sends = near[0]
+        action, receives, sends = near[0]
         if action.kind is Kind.BACKWARD:
             for summer in self.summers:
                 summer.watch(last=last)
         self._wait(run, action)
         with run.recorder.running(action) if run.recorder else nullcontext():
             self._compute(run, action)
+        for peer in receives:
+            self._retire(run, peer, (action.microbatch, action.backward))
         for peer in sends:
             self._send(run, peer, action.microbatch, backward=action.backward)
         self._release(run, action)
-        self._retire(run)
 
     def _compute(self, run: _Run, action: Action) -> None:
         match action.kind:
@@ -298,21 +312,23 @@ class Executor:
             with failing_as(doing):
                 work = dist.isend(moved, self.world.process_of[peer], self._group(backward), self._tag(transfer, m, backward))
             assert work is not None
-            run.sends.append((work, moved, doing))
+            run.sends.append(_Sent(work, moved, peer, (m, backward), doing))
 
     def _leaf_gradient(self, run: _Run, transfer: Transfer, m: int) -> Tensor:
         leaf = run.leaves[m][transfer.value]
         return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
-    def _retire(self, run: _Run, *, block: bool = False) -> None:
-        """Lets go of the buffers that were taken."""
+    def _retire(self, run: _Run, peer: int | None = None, key: Key = (0, False)) -> None:
+        """Lets go of buffers that were taken: a message of a peer's computation proves that it took all it received up to there.
+        Without a peer all are waited for. (gloo does not say by itself when a message has gone.)
+        """
         waiting = []
-        for work, tensor, doing in run.sends:
-            if not block and not work.is_completed():
-                waiting.append((work, tensor, doing))
+        for sent in run.sends:
+            if peer is not None and (sent.peer != peer or self.places[peer][sent.key] > self.places[peer][key]):
+                waiting.append(sent)
                 continue
-            with failing_as(doing):
-                work.wait()
+            with failing_as(sent.doing):
+                sent.work.wait()
         run.sends = waiting
 
     def _group(self, backward: bool) -> dist.ProcessGroup:

@@ -16,12 +16,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from autopart.program.reductions import BUCKET_BYTES
+from autopart.program.reductions import BUCKET_BYTES, UNDER_WAY
 from autopart.runtime.world import failing_as
 
 T = TypeVar("T")
-
-UNDER_WAY = 2  # buckets of gradients that travel at a time
 
 
 class Outbox:

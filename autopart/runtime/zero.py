@@ -24,9 +24,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from autopart.program.reductions import BUCKET_BYTES
+from autopart.program.reductions import BUCKET_BYTES, UNDER_WAY
 from autopart.runtime.flat import Coming, Flat, Sharers, flats
-from autopart.runtime.gradients import UNDER_WAY, Outbox, agreed
+from autopart.runtime.gradients import Outbox, agreed
 from autopart.runtime.lending import Lender
 
 

@@ -8,9 +8,10 @@ last backward is over on all ranks of the stage; sums over several stages follow
 On a CPU a message takes time from computing: every F and B is longer by what its rank spends on the messages that it waits for
 and those that leave after it, the last backward by what the sums beside it take.
 
-Memory: what is static; the activations of every microbatch from the start of its F to the end of its B; what an F, B or U needs
-while it runs; received values from their posting until F starts, received gradients until B ends; sent gradients until they are
-through (sent values are among the activations).
+Memory: what is static, gradients from the end of the first B; the activations of every microbatch from the start of its F to
+the end of its B; what an F, B, S or U needs while it runs; received values from their posting until F starts, received gradients
+until B ends; sent gradients until a later message of the receiver proves that it took them, or the last B is over (sent values
+are among the activations).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from autopart.pricing.costs import RankCosts, Reduction, StageCosts
 from autopart.program.pieces import message_bytes, messages, nbytes
 from autopart.program.program import Kind, Program
 from autopart.program.reductions import BUCKET_BYTES
-from autopart.program.steps import Step, split_steps
+from autopart.program.steps import Step, places, split_steps
 from autopart.simulate.network import Network, Parcel
 from autopart.simulate.timeline import CAUSE_OF, CAUSES, Event, Message, Timeline
 
@@ -68,12 +69,14 @@ class _Rank:
     costs: RankCosts
     steps: Sequence[Step]
     received_bytes: dict[bool, int]  # by direction, of one microbatch
+    backwards: Sequence[int]  # the steps that are a B
     handling_s: dict[bool, float]  # likewise, what its messages take from computing
     at: int = 0
     now_s: float = 0.0
     missing: dict[int, int] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     changes: list[tuple[float, int]] = field(default_factory=list)
+    sent: list[tuple[int, int]] = field(default_factory=list)  # peer and microbatch of gradients that it may not have taken
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0.0))
 
 
@@ -86,6 +89,7 @@ class _Run:
         self._count = self._parcels = 0
         self._network = Network(cluster, self._schedule, self._delivered)
         self._nbytes = {back: message_bytes(program, backward=back) for back in (False, True)}
+        self._places = {rank: places(actions) for rank, actions in program.actions.items()}
         self._handling_s = {back: _handling_s(program, cluster, back) for back in (False, True)}
         self._halves: dict[Key, int] = {}  # messages that are sent (-1) or posted (the receiver's step), but not both
         stage_of = {rank: stage.index for stage in program.stages for rank in stage.ranks}
@@ -95,8 +99,11 @@ class _Run:
     def _rank(self, program: Program, costs: StageCosts, rank: int, stage: int) -> _Rank:
         received = {back: sum(size for pair, size in sizes.items() if pair[1] == rank) for back, sizes in self._nbytes.items()}
         handling_s = {back: each.get(rank, 0.0) for back, each in self._handling_s.items()}
-        state = _Rank(rank, costs.of[stage, rank], split_steps(program.actions[rank]), received, handling_s)
-        state.changes.append((0.0, state.costs.static_bytes))
+        steps = split_steps(program.actions[rank])
+        backwards = [number for number, step in enumerate(steps) if step.action.kind is Kind.BACKWARD]
+        state = _Rank(rank, costs.of[stage, rank], steps, received, backwards, handling_s)
+        held = state.costs.static_bytes + state.costs.batch_bytes
+        state.changes.append((0.0, held - state.costs.gradient_bytes))
         return state
 
     def play(self) -> None:
@@ -146,8 +153,6 @@ class _Run:
     def _delivered(self, parcel: Parcel, start_s: float, now_s: float) -> None:
         _, sender, receiver, microbatch, backward, size, step, ready_s = parcel
         self.messages.append(Message(sender, receiver, microbatch, backward, size, ready_s, start_s, now_s))
-        if backward:
-            self.ranks[sender].changes.append((now_s, -size))
         rank = self.ranks[receiver]
         rank.missing[step] -= 1
         if rank.at == step and not rank.missing[step]:
@@ -165,11 +170,14 @@ class _Run:
                 begin, end = costs.inflight_bytes + costs.transient_bytes - received, -costs.transient_bytes
             case Kind.BACKWARD:
                 seconds = costs.backward_s + rank.handling_s[True]
-                begin, end = costs.transient_bytes, -costs.transient_bytes - costs.inflight_bytes - received
+                first, last = rank.at == rank.backwards[0], rank.at == rank.backwards[-1]
+                begin = costs.backward_needs(first=first, last=last)
+                end = -begin - costs.inflight_bytes - received + (costs.gradient_bytes if first else 0)
             case Kind.UPDATE:
                 seconds = costs.update_s
                 begin, end = costs.update_bytes, -costs.update_bytes
             case Kind.REDUCE:
+                rank.changes.append((now_s, costs.reduce_bytes))
                 self._reduce(rank)
                 return
             case Kind.SEND | Kind.RECEIVE:
@@ -180,13 +188,27 @@ class _Run:
     def _finish(self, rank: _Rank, start_s: float, now_s: float) -> None:
         action, _, sends = rank.steps[rank.at]
         rank.events.append(Event(rank.number, action, start_s, now_s))
+        for peer in rank.steps[rank.at].receives:
+            self._retire(rank, now_s, peer, (action.microbatch, action.backward))
         rank.seconds[CAUSE_OF[action.kind]] += now_s - start_s
+        if action.kind is Kind.REDUCE:
+            rank.changes.append((now_s, -rank.costs.reduce_bytes))
         for peer in sends:
             if action.backward:
                 rank.changes.append((now_s, self._nbytes[True][rank.number, peer]))
+                rank.sent.append((peer, action.microbatch))
             self._meet((rank.number, peer, action.backward, action.microbatch), -1, now_s)
         rank.at += 1
+        if rank.at == rank.backwards[-1] + 1:
+            self._retire(rank, now_s)
         self._begin(rank, now_s)
+
+    def _retire(self, rank: _Rank, now_s: float, peer: int | None = None, key: tuple[int, bool] = (0, False)) -> None:
+        """Sent gradients that a message of the peer proves to be taken; without a peer all, after the last B."""
+        for other, microbatch in list(rank.sent):
+            if peer is None or (other == peer and self._places[peer][microbatch, True] <= self._places[peer][key]):
+                rank.sent.remove((other, microbatch))
+                rank.changes.append((now_s, -self._nbytes[True][rank.number, other]))
 
     def _reduce(self, rank: _Rank) -> None:
         """The last rank of those that sum gradients together brings the sums' times."""

@@ -173,9 +173,10 @@ def test_memory_by_hand() -> None:
     assert timeline.memory[0][:6] == ((0, 1110), (1, 1222), (2, 1212), (4, 1222), (6, 1222), (7, 1222))
     # At the end, when backward follows backward, two gradients: one in use and one posted.
     assert timeline.peak_bytes[0] == 1000 + 2 * 100 + 10 + 2 * 12
-    # Rank 1 holds one, and from the start of B0 on the value of F1.
-    assert timeline.memory[1][:4] == ((0, 1012), (1, 1110), (2, 1122), (4, 1110))
-    assert timeline.peak_bytes[1] == 1000 + 100 + 10 + 12
+    # Rank 1 holds one, from the start of B0 on the value of F1, and from its end its gradient, which it lets go of when the value
+    # of the next but one comes: rank 0 sends that after it took the gradient.
+    assert timeline.memory[1][:4] == ((0, 1012), (1, 1110), (2, 1122), (4, 1122))
+    assert timeline.peak_bytes[1] == 1000 + 100 + 10 + 12 + 12
     assert {rank: levels[-1][1] for rank, levels in timeline.memory.items()} == {0: 1000, 1: 1000}
 
 
@@ -183,6 +184,18 @@ def test_gpipe_holds_every_microbatch() -> None:
     program = chain([(1,)], 6, "gpipe")
     timeline = simulate(program, costs_of(program, [1], [1], static=5, inflight=7, transient=2), cluster_of(1))
     assert timeline.peak_bytes == {0: 5 + 6 * 7 + 2}
+
+
+def test_gradients_come_with_the_first_backward() -> None:
+    """All forwards, then all backwards: while most is in flight there are no gradients yet, and the first backward has least."""
+    program = chain([(1,)], 3, "gpipe")
+    costs = costs_of(program, [1], [1], static=50, inflight=7, transient=2)
+    needs = {(True, False): 1, (False, True): 30}
+    late = replace(costs, of={(0, 0): replace(costs.of[0, 0], gradient_bytes=20, backward_bytes=needs, reduce_bytes=3)})
+    timeline = simulate(program, late, cluster_of(1))
+    levels = [30 + 7 + 2, 30 + 14 + 2, 30 + 21 + 2, 30 + 21 + 1, 50 + 14 + 2, 50 + 7 + 30, 50]
+    assert [level for _, level in timeline.memory[0]] == levels
+    assert timeline.peak_bytes[0] == late.of[0, 0].peak_bytes(3, 3) == 87
 
 
 def test_the_update_has_its_own_memory() -> None:
