@@ -31,7 +31,7 @@ class RankCosts:
     capacity_bytes: int
     beside_s: tuple[float, float] = (0.0, 0.0)
     gradient_bytes: int = 0
-    backward_bytes: Mapping[tuple[bool, bool], int] = field(default_factory=dict)
+    backward_bytes: Mapping[tuple[bool, bool], int] = field(default_factory=dict, hash=False)
     reduce_bytes: int = 0
     batch_bytes: int = 0
 

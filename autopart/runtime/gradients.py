@@ -112,7 +112,7 @@ class GradientSummer:
         self._outbox.rest()
 
     def finish(self) -> None:
-        """Waits, and writes the sums into ``.grad``."""
+        """Waits until the sums are in ``.grad``."""
         for bucket in self._buckets:
             if bucket.work is not None:
                 _take(bucket)
@@ -159,7 +159,7 @@ def agreed(names: Sequence[T], mine: Sequence[bool], group: dist.ProcessGroup, w
 
 
 def _take(bucket: _Bucket) -> None:
-    """Waits for a bucket's sum and writes it into ``.grad``."""
+    """Waits for a bucket's sum, which is in ``.grad`` from then on."""
     assert bucket.work is not None, "a bucket never left"
     assert bucket.flat is not None, "a bucket has no gradients"
     with failing_as("summing gradients over the ranks that hold a parameter"):
@@ -192,11 +192,9 @@ def _flat(parameter: nn.Parameter) -> Tensor:
 
 
 def _unpack(parameters: Sequence[nn.Parameter], flat: Tensor) -> None:
+    """Gradients become views of the bucket where it lies on their device: nothing is copied back."""
     start = 0
     for parameter in parameters:
         part = flat[start : start + parameter.numel()].view(parameter.shape)
         start += parameter.numel()
-        if parameter.grad is None or parameter.grad.is_sparse:
-            parameter.grad = part.to(parameter.device, copy=True)
-        else:
-            parameter.grad.copy_(part)
+        parameter.grad = part.to(parameter.device)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +50,29 @@ def test_a_run_is_recorded_beside_its_simulation(
         assert causes["compute"] > 0
     trace = json.loads(run(capsys, "show", "plan.json", "--measured", "recording.json", "--format", "trace").out)
     assert any("executed" in event["args"].get("name", "") for event in trace["traceEvents"] if event["ph"] == "M")
+    refit = run(capsys, "profile", "plan.json", "--refit", "recording.json")
+    assert refit.status == 0, refit.err
+    assert_priced_as_executed(capsys, refit.out, data)
+    assert_refused(run(capsys, "profile", "--refit", "recording.json"), "needs the plan", "plan.json")
     assert_refused(run(capsys, "show", "plan.json", "--measured", "recording.json", "--format", "html"), "--measured", "trace")
     assert_refused(run(capsys, "show", "plan.json", "--measured", "plan.json"), "plan.json", "recording")
     assert_refused(run(capsys, "run", "plan.json", "--measure", str(Path("no") / "such.json")), "no directory")
+
+
+def assert_priced_as_executed(capsys: pytest.CaptureFixture[str], said: str, data: Mapping[str, Any]) -> None:
+    """With the lines that ``profile --refit`` told, ranks compute as long in the simulation as they did."""
+    lines = said.partition("types:\n")[2]
+    names = [line.split(":")[0].strip() for line in lines.splitlines()]
+    cluster = Path("cluster.yaml").read_text()
+    for name, line in zip(names, lines.splitlines(), strict=True):
+        own = re.search(rf"^  {name}: {{", cluster, re.MULTILINE)
+        assert own, f"{name} is described in the file: {cluster}"
+        cluster = cluster.replace(own[0], f"{own[0]}{line.partition('{')[2].rstrip('}')}, ")
+    Path("refitted.yaml").write_text(cluster)
+    plan = json.loads(Path("plan.json").read_text())
+    plan["cluster"] = {"path": "refitted.yaml"}
+    Path("refitted.json").write_text(json.dumps(plan))
+    assert run(capsys, "price", "refitted.json", "-o", "priced.json").status == 0
+    busy = json.loads(Path("priced.json").read_text())["estimate"]["busy_s"]
+    executed_s = sum(causes["compute"] for causes in data["executed_s"].values())
+    assert sum(busy.values()) == pytest.approx(executed_s, rel=0.01), "no gradients are summed in this plan"
