@@ -16,7 +16,7 @@ from typing import Any
 
 from autopart import pipeline
 from autopart.plans import Plan, Settings
-from benchmarks.testbed.launch import opened
+from benchmarks.testbed.launch import Result, opened
 from benchmarks.versus.balance import block_seconds
 from benchmarks.versus.calibrate import calibrated_cluster
 from benchmarks.versus.cases import Case, Setting, settings
@@ -96,26 +96,34 @@ class Study:
         return found
 
     def _measured(self, chosen: Sequence[Setting], steps: int) -> Found:
-        """By name and family: seconds of a step and the first loss. Where memory is short each runs alone, and may die of it."""
-        if not any(host.memory_bytes for host in self.case.testbed.hosts):
-            return self._launch(chosen, steps)
-        return {key: found for setting in chosen for key, found in self._launch([setting], steps).items()}
+        """By setting: seconds of a step and the first loss, or why there are none.
 
-    def _launch(self, chosen: Sequence[Setting], steps: int) -> Found:
+        All in one launch; where memory is short, or one of them fails, each in its own.
+        """
+        together = not any(host.memory_bytes for host in self.case.testbed.hosts)
+        found = self._launch(chosen, steps) if together else None
+        return found or {key: each for setting in chosen for key, each in (self._launch([setting], steps) or {}).items()}
+
+    def _launch(self, chosen: Sequence[Setting], steps: int) -> Found | None:
+        """None where one of several failed."""
         runs = [{"name": each.key, "kind": each.kind, "options": dict(each.options)} for each in chosen]
         job, result = self.work / "job.json", self.work / "result.json"
         head = {"model": self.case.model, "batch": self.case.batch_size, "warm_up": WARM_UP, "steps": steps}
         job.write_text(json.dumps({**head, "runs": runs}))
-        result.write_text("{}")
         with opened(self.case.testbed) as running:
             ended = running.launch([sys.executable, str(WORKER), str(job), str(result)], timeout_s=LIMIT_S, echo=False)
-        if any(outcome.oom_killed for outcome in ended.outcomes) and len(chosen) == 1:
-            return {chosen[0].key: {"error": "out of memory"}}
-        if ended.status:
-            print("\n".join(line for each in ended.outcomes for line in each.output[-12:]), file=sys.stderr)
-            raise SystemExit(f"a launch of {self.case.name} ended with {ended.status}")
-        found: Found = json.loads(result.read_text())
-        return found
+        if not ended.status:
+            found: Found = json.loads(result.read_text())
+            return found
+        return {chosen[0].key: {"error": _reason(ended)}} if len(chosen) == 1 else None
+
+
+def _reason(ended: Result) -> str:
+    """Why a launch failed: out of memory, or the last line of the first rank that did."""
+    if any(outcome.oom_killed for outcome in ended.outcomes):
+        return "out of memory"
+    lines = ended.outcomes[ended.failed].output if ended.failed is not None else ()
+    return lines[-1] if lines else f"status {ended.status}"
 
 
 def record(study: Study, launches: int) -> Found:
