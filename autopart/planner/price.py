@@ -254,6 +254,8 @@ def _part_sync(mesh: Mesh, cluster: Cluster, part: Part, sums: Sums, level: int)
     table, device = mesh.table, cluster.groups[part.group].device
     mine = updated(level, [held for held, _ in sums])
     after_s = table.update_s(device, float(mine.sum())) * table.update_parts(device, mine)
+    summed = sum((trained for (trained, ranks), _ in sums if ranks > 1), np.zeros(table.count))
+    after_s = after_s + zero.packing_s(device, float(summed.sum()), table.precision) * _parts_of(summed)
     reduce_s, nbytes = np.zeros(table.count), 0.0
     for (trained, _), together in sums:
         total = float(trained.sum())

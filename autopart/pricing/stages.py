@@ -18,6 +18,7 @@ from autopart.pricing.held import Setting, batch_bytes, stage_running
 from autopart.pricing.network import side_by_side
 from autopart.pricing.table import Array, BlockTable, elements
 from cost_models.collective import Topology, all_reduce_handling_s
+from cost_models.hardware import DeviceType
 from cost_models.memory import PRECISIONS, usable_bytes
 
 Tables = Callable[[Stage, int], BlockTable]
@@ -110,6 +111,7 @@ def _rank_costs(
         forward_s += float(tensor.forward[start:stop].sum())
         backward_s += float(tensor.backward[start:stop].sum())
     own, sums = _zero(table, cluster, stage, rank, held), _sum_bytes(table, stage, rank, held)
+    packing_s = _packing_s(table, device, stage, rank, held)
     leaving = own.leaving_bytes + sums.leaving
     running = stage_running(
         table, device.kind, rows, (start, stop), Setting(stage.recompute, stage.zero, joined), own.lent_bytes, leaving
@@ -119,7 +121,7 @@ def _rank_costs(
         stage=stage.index,
         forward_s=forward_s + table.shared_s(device, rows, start, stop) + own.forward_s,
         backward_s=backward_s + (forward_s if stage.recompute else 0.0) + own.backward_s,
-        update_s=table.update_s(device, own.updated, start, stop) + own.spread_s,
+        update_s=packing_s + table.update_s(device, own.updated, start, stop) + own.spread_s,
         static_bytes=int(table.static_bytes(start, stop) - own.saved_bytes),
         batch_bytes=int(batch_bytes(table, rows, microbatches)),
         inflight_bytes=ceil(running.kept),
@@ -131,6 +133,17 @@ def _rank_costs(
         backward_bytes={when: ceil(nbytes) for when, nbytes in running.backward.items()},
         reduce_bytes=ceil(sums.reducing + own.leaving_bytes.max()),
     )
+
+
+def _packing_s(table: BlockTable, device: DeviceType, stage: Stage, rank: int, held: Mapping[str, _Sharers]) -> float:
+    """Of the gradients that are summed over several ranks of the stage."""
+    names = {name for name, who in held.items() if len(who.stages) == 1 and len(_ranks(who, stage, rank)) > 1}
+    return zero.packing_s(device, _elements(table, names, *interval(table, stage)), table.precision)
+
+
+def _ranks(who: _Sharers, stage: Stage, rank: int) -> tuple[int, ...]:
+    """Of the stage, those that sum what ``who`` share with this rank."""
+    return stage.column(stage.place(rank)[1]) if who.split else stage.ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +197,7 @@ def _sum_bytes(table: BlockTable, stage: Stage, rank: int, held: Mapping[str, _S
     start, stop = interval(table, stage)
     found = _Sums(np.zeros(stop - start), 0.0)
     for who in dict.fromkeys(held.values()):
-        ranks = stage.column(stage.place(rank)[1]) if who.split else stage.ranks
+        ranks = _ranks(who, stage, rank)
         if (len(ranks) == 1 and len(who.stages) == 1) or who.level(stage):
             continue
         names = {name for name, other in held.items() if other == who}

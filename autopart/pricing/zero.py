@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_models.collective import Topology, all_reduce_s, reduce_scatter_s, ring_all_gather_s
+from cost_models.hardware import DeviceType
 from cost_models.memory import OPTIMIZER_STATES, PRECISIONS
+from cost_models.price import stream_s
 
 Array = NDArray[np.float64]
 
@@ -77,6 +79,13 @@ def sum_s(level: int, elements: float, topology: Topology, precision: str) -> fl
     if level == 0:
         return all_reduce_s(nbytes, topology)
     return reduce_scatter_s(nbytes, topology) if level == 1 else 0.0
+
+
+def packing_s(device: DeviceType, elements: float, precision: str) -> float:
+    """Seconds, once a step, to lay so many gradients into the rows, or buckets, that travel: each is read and written. What comes
+    back stays where it lies.
+    """
+    return stream_s(device, 2 * elements * PRECISIONS[precision].gradient_bytes) if elements else 0.0
 
 
 def spread_s(level: int, elements: float, topology: Topology, precision: str) -> float:
