@@ -191,8 +191,7 @@ def measure(
     run = _Campaign(device, wanted, watch, known, save, say)
     try:
         _run_all(run, loaded, traced, blocks, tasks(blocks, wanted, columns))
-        if wanted.by != "block":
-            _updates(run, blocks)
+        _updates(run, blocks)
     finally:
         if run.taken:
             run.keep()

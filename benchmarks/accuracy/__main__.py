@@ -64,7 +64,7 @@ class Study:
             made = self.work / "costs-being-made"
             made.mkdir(exist_ok=True)
             words = [w for model in self.models.values() for w in (str(model.path), ",".join(map(str, model.calibration)))]
-            self._launch([str(PROFILE_MODELS), str(made), str(self.nominal), "both", *words])
+            self._launch([str(PROFILE_MODELS), str(made), str(self.nominal), "block", *words])
             made.rename(folder)
         return folder
 
