@@ -52,7 +52,7 @@ def test_help_has_examples_that_parse(name: str, capsys: Capsys) -> None:
         (["expalin", "plan.json"], "Did you mean explain or replan?"),
         (["show", "plan.json", "--format", "txt"], "Did you mean text?"),
         (["plan", "m.py", "--device", "c", "--batch-sise", "3"], "Did you mean --batch-size"),
-        (["price", "plan.json", "--qiet"], "Did you mean --quiet?"),
+        (["price", "plan.json", "--qiet"], "Did you mean --quiet"),
         (["plan", "m.py", "--devices", "c", "--batch-size", "3", "--optimizer", "adamv"], "Did you mean adam or adamw?"),
     ],
     ids=str,

@@ -15,6 +15,7 @@ from autopart.planner.meshes import Index, Mesh, make_index, own_layouts
 from autopart.planner.price import price_option
 from autopart.planner.score import parts_of, score
 from autopart.plans import Plan, Schedule, Settings, Stage
+from autopart.pricing.held import batch_bytes
 from autopart.sharding.placement import Partial
 from tests.fronts import front
 
@@ -24,6 +25,7 @@ nodes:
      network: {bandwidth: 200 Tb/s, latency: 0 us}}
 """
 MICROBATCHES = 6
+LOSS_BYTES = 4  # of a microbatch, which the formula leaves out
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -42,11 +44,13 @@ def test_a_stage_of_columns_holds_what_the_formula_says(model: str, recompute: b
             inflight = option.inflight_bytes[:, start:stop].sum(axis=1) + option.output_bytes[:, stop]
             transient = option.transient_bytes[:, start:stop].max(axis=1)
             needed = (option.static_bytes[:, start:stop].sum(axis=1) + position * inflight + transient).max()
+            needed += batch_bytes(mesh.table, 2, MICROBATCHES)  # which the option's capacity is less
             unknown = mesh.table.shared_bytes(2) + sum(index.table.value_bytes({name}, 2) for name in _terms(mesh, start))
+            twice = mesh.whole.cut(2).values[stop]  # what is sent and kept, of which the formula does not know that it is one
             for rank in stage.ranks:
                 kept = scored.costs.of[stage.index, rank].inflight_bytes
-                assert inflight.max() - unknown - 1 <= kept <= inflight.max()
-                assert scored.timeline.peak_bytes[rank] <= needed
+                assert inflight.max() - unknown - twice - 1 <= kept <= inflight.max() + LOSS_BYTES
+                assert scored.timeline.peak_bytes[rank] <= needed + position * LOSS_BYTES
 
 
 def test_some_blocks_hand_on_parts() -> None:
