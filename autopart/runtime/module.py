@@ -116,7 +116,7 @@ class DistributedModule(nn.Module):
     def record(self) -> None:
         """From now on notes when each computation of each step runs, for ``recorded``; optimizers' steps too."""
         assert self._recorder is None, "it is recording already"
-        self._recorder = Recorder(self._world, self._stage)
+        self._recorder = Recorder(self._world, self._stage, self.parameters())
         if self._executor:
             self._executor.recorder = self._recorder
 

@@ -7,7 +7,7 @@ was there at the latest: nobody looks before the computation that reads it is ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.optim.optimizer import (
     Optimizer,
     register_optimizer_step_post_hook,
@@ -33,12 +34,13 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Recorder:
-    """Of one rank, of stage ``stage`` (None: idle), until ``close``. Every optimizer's step of this process counts as its U.
+    """Of one rank, of stage ``stage`` (None: idle), until ``close``. The step of an optimizer of ``parameters`` is its U.
 
     On a GPU it waits for the device at each mark, which costs the overlap of the host with the device.
     """
 
-    def __init__(self, world: World, stage: int | None) -> None:
+    def __init__(self, world: World, stage: int | None, parameters: Iterable[nn.Parameter]) -> None:
+        self._own = {id(parameter) for parameter in parameters}
         self.steps: list[Recording] = []
         self._world, self._stage = world, stage
         self._update_s = 0.0
@@ -72,7 +74,8 @@ class Recorder:
         self._update_s = self._now()
 
     def _update_ends(self, optimizer: Optimizer, *_: object) -> None:
-        if self.steps and self._stage is not None and optimizer.param_groups:
+        updated = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        if self.steps and self._stage is not None and any(id(parameter) in self._own for parameter in updated):
             self._ran(Action(Kind.UPDATE, self._stage), self._update_s)
 
     def _ran(self, action: Action, start: float) -> None:

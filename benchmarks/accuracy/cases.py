@@ -74,6 +74,14 @@ MODELS = {
     )
 }
 
+
+def beside(model: str) -> Case:
+    """What runs beside a model's plans, for what it tells of the machine at that time: none of them, at other rows."""
+    return data(model, "beside", (0, 1, 2, 3), BESIDE[model], microbatches=2)
+
+
+BESIDE = {"gpt": (3, 3, 1, 1), "bert": (3, 3, 1, 1), "resnet": (9, 9, 3, 3), "dlrm": (200, 200, 56, 56)}
+
 CASES = (
     data("gpt", "data even", (0, 1, 2, 3), (4, 4, 4, 4)),
     data("gpt", "data uneven", (0, 1, 2, 3), (7, 5, 2, 2)),
