@@ -37,9 +37,9 @@ nodes:
     interconnect: {bandwidth: 3 GB/s, latency: 1 us}
     network: {bandwidth: 10 Gb/s, latency: 1 us}
 types:
-  fast-cpu: {memory: 8 GiB, memory_bandwidth: 12 GB/s, flops: {float32: 120 GFLOP/s}, launch: 10 us}
-  slow-cpu: {memory: 4 GiB, memory_bandwidth: 6 GB/s, flops: {float32: 40 GFLOP/s}, launch: 10 us}
-"""
+  fast-cpu: {memory: 8 GiB, memory_bandwidth: 12 GB/s, flops: {float32: 120 GFLOP/s}, launch: 10 us, FREE}
+  slow-cpu: {memory: 4 GiB, memory_bandwidth: 6 GB/s, flops: {float32: 40 GFLOP/s}, launch: 10 us, FREE}
+""".replace("FREE", "message_cpu: 0 us, byte_cpu: 0 ns")  # messages take nothing from computing
 PLAN = ("plan", "model.py", "--devices", "cluster.yaml", "--batch-size", "64")
 
 Capsys = pytest.CaptureFixture[str]
@@ -269,7 +269,7 @@ def test_what_if_by_editing_the_file(here: Path, capsys: Capsys) -> None:
 
 
 def test_what_if_it_does_not_fit(here: Path, capsys: Capsys) -> None:
-    found = json.loads(ask(capsys, "--what-if", "memory fast-cpu = 272 MiB"))["what_if"]
+    found = json.loads(ask(capsys, "--what-if", "memory fast-cpu = 270 MiB"))["what_if"]
     rank, peak, capacity = found["overfull"]
     assert peak > capacity
     assert load_plan("plan.json").estimate.peak_bytes[rank] == peak  # type: ignore[union-attr]
