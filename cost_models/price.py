@@ -100,12 +100,18 @@ def block_samples(device: DeviceType, key: str) -> tuple[Sample, ...]:
 
 
 def stream_s(device: DeviceType, nbytes: float) -> float:
-    """An elementwise pass over so many bytes; as fast as an update where no op was measured, but that."""
+    """An elementwise pass over so many bytes."""
+    return modelled(device, Demand("elementwise", "float32", 0.0, nbytes, 0.0, 0.0)).forward_s
+
+
+def pass_s(device: DeviceType, nbytes: float) -> float:
+    """A pass over so many bytes once a step: as fast as an update, if one was measured."""
     known = own_measurements(device)
-    if known and known.updates and not known.ops:
+    if known and known.updates:
         optimizer = min(known.updates)
         return update_s(device, optimizer, nbytes / update_traffic_bytes(optimizer, "float32"), nbytes)
-    return modelled(device, Demand("elementwise", "float32", 0.0, nbytes, 0.0, 0.0)).forward_s
+    by = device.measured.stretch if device.measured else Stretch()
+    return stream_s(device, nbytes) * by.update / by.forward
 
 
 def update_s(device: DeviceType, optimizer: str, elements: float, nbytes: float) -> float:

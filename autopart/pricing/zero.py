@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from cost_models.collective import Topology, all_reduce_s, reduce_scatter_s, ring_all_gather_s
 from cost_models.hardware import DeviceType
 from cost_models.memory import OPTIMIZER_STATES, PRECISIONS
-from cost_models.price import stream_s
+from cost_models.price import pass_s
 
 Array = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ def packing_s(device: DeviceType, elements: float, precision: str) -> float:
     """Seconds, once a step, to lay so many gradients into the rows, or buckets, that travel: each is read and written. What comes
     back stays where it lies.
     """
-    return stream_s(device, 2 * elements * PRECISIONS[precision].gradient_bytes) if elements else 0.0
+    return pass_s(device, 2 * elements * PRECISIONS[precision].gradient_bytes) if elements else 0.0
 
 
 def spread_s(level: int, elements: float, topology: Topology, precision: str) -> float:
