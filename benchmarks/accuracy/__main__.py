@@ -17,13 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autopart import pipeline
-from autopart.cluster.costs import dump_costs
-from autopart.feedback.executed import load_executed
-from autopart.feedback.refit import refit
 from autopart.pipeline import Front
 from benchmarks.accuracy.calibration import INGREDIENTS, calibrated
-from benchmarks.accuracy.cases import CASES, HOSTS, MODELS, Case, beside
+from benchmarks.accuracy.cases import CASES, HOSTS, MODELS, Case
 from benchmarks.accuracy.picture import draw
 from benchmarks.accuracy.plans import front_of, plan_of, simulated, write
 from benchmarks.accuracy.scores import Pair, kendall, mean_error, worst
@@ -34,6 +30,7 @@ HERE = Path(__file__).parent
 WORKER, PROFILE, PROFILE_MODELS = HERE / "worker.py", HERE / "profile_links.py", HERE / "profile_models.py"
 RAW, PICTURE = Path("docs/design/accuracy.json"), Path("docs/images/accuracy.svg")
 LIMIT_S = 600.0
+PLANS_A_LAUNCH = 5  # saved together
 
 
 class Study:
@@ -71,51 +68,32 @@ class Study:
             made.rename(folder)
         return folder
 
-    def profiled(self, model: str, without: Sequence[str] = ()) -> Path:
-        """The cluster file of a model as it was profiled; a type's costs are those of its first rank."""
+    def cluster(self, model: str, without: Sequence[str] = ()) -> Path:
+        """The calibrated cluster file of a model; a type's costs are those of its first rank."""
         firsts = {index: rank for rank, (index, local) in enumerate(self.testbed.ranks) if not local}
         costs = {f"{self.testbed.hosts[index].name}-cpu": self.costs / f"{model}-{rank}.json" for index, rank in firsts.items()}
-        return self._cluster(f"{'-'.join([model, 'profiled', *without])}.yaml", costs, without)
-
-    def cluster(self, model: str, without: Sequence[str] = ()) -> Path:
-        """With prices corrected by what ran beside the model's plans."""
-        if "beside" in without:
-            return self.profiled(model, without)
-        front = self.fronts[model]
-        built = pipeline.build_on(plan_of(beside(model), MODELS[model], front, self.profiled(model)), front)
-        ran = load_executed(str(self._recording(model)), built.program)
-        costs = {}
-        for name, found in refit(pipeline.simulated(built), ran, pipeline.index_of(built)).items():
-            costs[name] = self.work / f"{model}-{name}.costs.json"
-            costs[name].write_text(dump_costs(found.costs))
-        return self._cluster(f"{'-'.join([model, *without])}.yaml", costs, without)
-
-    def _cluster(self, name: str, costs: Mapping[str, Path], without: Sequence[str]) -> Path:
-        path = self.work / name
+        path = self.work / f"{'-'.join([model, *without])}.yaml"
         path.write_text(calibrated(self.nominal, self.links, costs, without))
         return path
 
     def measured(self) -> Mapping[str, Sequence[float]]:
-        """Seconds of steps by case; all plans of a model in one launch."""
-        for model in self.models:
-            own = [case for case in self.cases if case.model == model]
-            if not all(self._times(case).exists() for case in own):
-                self._measure(model, own)
+        """Seconds of steps by case; a few plans in every launch."""
+        todo = [case for case in self.cases if not self._times(case).exists()]
+        for start in range(0, len(todo), PLANS_A_LAUNCH):
+            batch = todo[start : start + PLANS_A_LAUNCH]
+            folders = {case: self.work / "packages" / _plain(case.key) for case in batch}
+            clusters = {name: self.cluster(name) for name in {case.model for case in batch}}
+            for case, folder in folders.items():
+                print(f"compiling {case.key}", file=sys.stderr, flush=True)
+                front = self.fronts[case.model]
+                write(plan_of(case, MODELS[case.model], front, clusters[case.model]), front, folder)
+            out = self.work / "steps.json"
+            self._launch([str(WORKER), str(out), str(self.rounds), str(self.steps), *map(str, folders.values())])
+            times = json.loads(out.read_text())
+            for case, folder in folders.items():
+                self._times(case).write_text(json.dumps(times[str(folder)]))
+                shutil.rmtree(folder)
         return {case.key: json.loads(self._times(case).read_text()) for case in self.cases}
-
-    def _measure(self, model: str, cases: Sequence[Case]) -> None:
-        folders = {case: self.work / "packages" / _plain(case.key) for case in (beside(model), *cases)}
-        cluster = self.profiled(model)
-        for case, folder in folders.items():
-            print(f"compiling {case.key}", file=sys.stderr, flush=True)
-            write(plan_of(case, MODELS[model], self.fronts[model], cluster), self.fronts[model], folder)
-        out = self.work / "steps.json"
-        where = [str(out), str(self._recording(model))]
-        self._launch([str(WORKER), *where, str(self.rounds), str(self.steps), *map(str, folders.values())])
-        times = json.loads(out.read_text())
-        for case, folder in folders.items():
-            self._times(case).write_text(json.dumps(times[str(folder)]))
-            shutil.rmtree(folder)
 
     def predicted(self, without: Sequence[str] = ()) -> Mapping[str, float]:
         """Simulated seconds of a step by case."""
@@ -125,9 +103,6 @@ class Study:
             front = self.fronts[case.model]
             found[case.key] = simulated(plan_of(case, MODELS[case.model], front, clusters[case.model]), front).step_s
         return found
-
-    def _recording(self, model: str) -> Path:
-        return self.work / f"{model}-recording.json"
 
     def _times(self, case: Case) -> Path:
         return self.work / f"{_plain(case.key)}.json"

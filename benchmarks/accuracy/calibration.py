@@ -11,7 +11,6 @@ import yaml
 from autopart.cluster.load import load_cluster
 
 INGREDIENTS: Mapping[str, str] = {
-    "beside": "devices as they were profiled, not corrected by what runs beside the plans",
     "devices": "devices are their share of a core of the catalogue, not as measured",
     "launch": "nor do ops have a fixed cost",
     "messages": "messages take nothing from computing",

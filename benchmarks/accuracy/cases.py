@@ -74,17 +74,6 @@ MODELS = {
     )
 }
 
-
-def beside(model: str) -> Case:
-    """What runs beside a model's plans, for what it tells of the machine at that time: a pipeline through all ranks, in which no
-    gradients are summed beside a backward, at rows that no plan has.
-    """
-    rows, microbatches = BESIDE[model]
-    return pipe(model, "beside", rows, ((0.4, 0), (0.7, 1), (0.85, 2), (1.0, 3)), microbatches)
-
-
-BESIDE = {"gpt": (8, 2), "bert": (8, 2), "resnet": (16, 3), "dlrm": (512, 2)}
-
 CASES = (
     data("gpt", "data even", (0, 1, 2, 3), (4, 4, 4, 4)),
     data("gpt", "data uneven", (0, 1, 2, 3), (7, 5, 2, 2)),

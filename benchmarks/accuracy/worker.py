@@ -1,7 +1,6 @@
-"""What every rank of the testbed runs: steps of packages, one after the other, interleaved. Times go to a file; when the first
-package's computations ran goes to another.
+"""What every rank of the testbed runs: steps of packages, one after the other, interleaved. Times go to a file.
 
-python worker.py times.json recording.json rounds steps package ...
+python worker.py times.json rounds steps package ...
 """
 
 from __future__ import annotations
@@ -24,21 +23,19 @@ LEARNING_RATE = 1e-3
 def main() -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    output, recording, rounds, count, *folders = sys.argv[1:]
-    steps(Path(output), Path(recording), int(rounds), int(count), folders)
+    output, rounds, count, *folders = sys.argv[1:]
+    steps(Path(output), int(rounds), int(count), folders)
     dist.barrier()
     dist.destroy_process_group()
 
 
-def steps(output: Path, recording: Path, rounds: int, count: int, folders: Sequence[str]) -> None:
+def steps(output: Path, rounds: int, count: int, folders: Sequence[str]) -> None:
     """Seconds of ``rounds * count`` steps of every package, a few at a time of each; saved after every round."""
-    modules = {folder: DistributedModule(folder) for folder in folders}
-    run = {folder: trainer(Path(folder), module) for folder, module in modules.items()}
+    run = {folder: trainer(Path(folder)) for folder in folders}
     times: dict[str, list[float]] = {folder: [] for folder in folders}
     for folder in folders:
         for _ in range(WARM_UP):
             run[folder]()
-    modules[folders[0]].record()
     for number in range(rounds):
         for folder in folders:
             times[folder] += [slowest(run[folder]) for _ in range(count)]
@@ -46,13 +43,10 @@ def steps(output: Path, recording: Path, rounds: int, count: int, folders: Seque
             output.write_text(json.dumps(times, indent=1) + "\n")
             print(f"round {number + 1} of {rounds}", flush=True)
 
-    recorded = modules[folders[0]].recorded()
-    if dist.get_rank() == 0:
-        recording.write_text(json.dumps(recorded) + "\n")
 
-
-def trainer(folder: Path, module: DistributedModule) -> Callable[[], None]:
+def trainer(folder: Path) -> Callable[[], None]:
     """A step of this rank's part: forward, backward, sums, update."""
+    module = DistributedModule(folder)
     module.load_checkpoint(folder / "weights.pt")
     optimizer = torch.optim.SGD(module.parameters(), lr=LEARNING_RATE)
     batch = torch.load(folder / "batch.pt", weights_only=True)
