@@ -1,20 +1,17 @@
-"""The machine that is measured: its name, its memory, and the CPU quota that this process lives under."""
+"""The machine that is measured: its name and its memory."""
 
 from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from autopart.cluster.cgroups import groups
 from autopart.errors import InputError
 from cost_models.hardware import DeviceType
-
-CGROUPS = Path("/sys/fs/cgroup")
-OWN = Path("/proc/self/cgroup")
 
 
 def torch_device(device: DeviceType) -> torch.device:
@@ -51,44 +48,10 @@ def free_bytes(device: torch.device) -> float:
     return float("inf")
 
 
-def cpu_quota(own: Path = OWN, root: Path = CGROUPS) -> float | None:
-    """Cores' worth of time that the tightest cgroup around this process lets it have; None without a quota."""
-    found = [quota for folder in _folders(own, root, "cpu") if (quota := _quota(folder)) is not None]
-    return min(found, default=None)
-
-
-def _quota(folder: Path) -> float | None:
-    with suppress(OSError, ValueError):
-        quota, period = (folder / "cpu.max").read_text().split()  # cgroup v2
-        return None if quota == "max" else float(quota) / float(period)
-    with suppress(OSError, ValueError):
-        limit = float((folder / "cpu.cfs_quota_us").read_text())
-        return None if limit < 0 else limit / float((folder / "cpu.cfs_period_us").read_text())
-    return None
-
-
 def _left_in_cgroup() -> float:
     left = float("inf")
-    for folder in _folders(OWN, CGROUPS, "memory"):
+    for folder in groups("memory"):
         for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             with suppress(OSError, ValueError):
                 left = min(left, float((folder / limit).read_text()) - float((folder / used).read_text()))
     return left
-
-
-def _folders(own: Path, root: Path, controller: str) -> Iterator[Path]:
-    """Of the cgroup of this process and those around it, in version 1 and 2."""
-    try:
-        lines = own.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if number != "0" and controller not in controllers.split(","):
-            continue
-        top = root if number == "0" else root / controllers
-        folder = top / path.lstrip("/")
-        while folder != top:
-            yield folder
-            folder = folder.parent
-        yield top

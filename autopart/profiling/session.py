@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from autopart.cluster.cgroups import cpu_quota
 from autopart.cluster.costs import dump_costs, load_costs
 from autopart.errors import CostsError
 from autopart.jsonfile import replace_file
-from autopart.profiling.machine import cpu_quota, machine_name, torch_device
+from autopart.profiling.machine import machine_name, torch_device
 from autopart.profiling.timing import Stopwatch
 from cost_models.hardware import DeviceType
 from cost_models.measured import Measurements, Origin

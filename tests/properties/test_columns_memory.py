@@ -59,6 +59,7 @@ def test_a_stage_of_columns_holds_no_more_than_the_formula_says(model: str, reco
             needed = (option.static_bytes[:, start:stop].sum(axis=1) + position * inflight + transient).max()
             needed += batch_bytes(mesh.table, 2, MICROBATCHES)  # which the option's capacity is less
             for rank in stage.ranks:
+                assert scored.costs.of[stage.index, rank].inflight_bytes <= inflight.max() + LOSS_BYTES
                 assert scored.timeline.peak_bytes[rank] <= needed + position * LOSS_BYTES
 
 

@@ -8,23 +8,24 @@ from pathlib import Path
 import pytest
 import torch
 
+from autopart.cluster.cgroups import cpu_quota
 from autopart.profiling import session
-from autopart.profiling.machine import cpu_quota
 from autopart.profiling.timing import Stopwatch
 from cost_models.hardware import DeviceType
 
 BOX = DeviceType("box-cpu", 2**31, 1e10, {"float32": 5e10}, launch_s=5e-6, kind="cpu")
 
 
-def cgroups(folder: Path, own: str, files: dict[str, str]) -> tuple[Path, Path]:
+def cgroups(folder: Path, own: str, files: dict[str, str]) -> Path:
     """A made-up /proc/self/cgroup and /sys/fs/cgroup."""
-    (folder / "own").write_text(own)
-    root = folder / "cgroup"
-    root.mkdir()
+    (folder / "proc/self").mkdir(parents=True)
+    (folder / "proc/self/cgroup").write_text(own)
+    root = folder / "sys/fs/cgroup"
+    root.mkdir(parents=True)
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    return folder / "own", root
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -41,11 +42,11 @@ def cgroups(folder: Path, own: str, files: dict[str, str]) -> tuple[Path, Path]:
     ],
 )
 def test_the_quota(own: str, files: dict[str, str], quota: float | None, tmp_path: Path) -> None:
-    assert cpu_quota(*cgroups(tmp_path, own, files)) == quota
+    assert cpu_quota(cgroups(tmp_path, own, files)) == quota
 
 
 def test_no_cgroups_at_all(tmp_path: Path) -> None:
-    assert cpu_quota(tmp_path / "none", tmp_path) is None
+    assert cpu_quota(tmp_path) is None
 
 
 @pytest.mark.parametrize(

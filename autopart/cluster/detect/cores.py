@@ -1,7 +1,4 @@
-"""A machine without an accelerator: cores as affinity and quota allow, their memory, what they measure.
-
-Quotas are those of control groups (version 1 and 2) that this process is in, and of the groups around it.
-"""
+"""A machine without an accelerator: cores as affinity and quota allow, their memory, what they measure."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
+from autopart.cluster.cgroups import cpu_quota, groups
 from autopart.cluster.detect.found import Machine, OwnType, Speed, Surroundings, Wire
 from cost_models.compute import EFFICIENCY
 
@@ -67,39 +64,15 @@ def cpu_machine(around: Surroundings) -> Machine:
 # Quotas
 
 
-def cpu_quota(root: Path) -> float | None:
-    """Cores that the control groups allow; None where they don't limit them."""
-    found = []
-    for group in _groups(root, "cpu"):
-        two = _text(group / "cpu.max").split()
-        one = _text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us")
-        if len(two) == 2 and two[0].isdigit():
-            found.append(int(two[0]) / int(two[1]))
-        elif one[0].isdigit() and one[1].isdigit():  # -1: no limit
-            found.append(int(one[0]) / int(one[1]))
-    return min(found, default=None)
-
-
 def memory_bytes(root: Path) -> int:
     """What the machine has, or the control groups allow."""
     total = re.search(r"^MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
     found = [int(total[1]) * 1024] if total else []
-    for group in _groups(root, "memory"):
+    for group in groups("memory", root):
         limits = (_text(group / name) for name in ("memory.max", "memory.limit_in_bytes"))
         found += [int(limit) for limit in limits if limit.isdigit() and int(limit) < UNLIMITED]
     assert found, "a machine has memory"
     return min(found)
-
-
-def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """The control groups that this process is in, of a controller of version 1 or of version 2, and those around them."""
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        number, controllers, path = line.split(":", 2)
-        top = root / "sys/fs/cgroup" / (controller if number != "0" else "")
-        if number != "0" and controller not in controllers.split(","):
-            continue
-        own = top / path.lstrip("/")
-        yield from (group for group in (own, *own.parents) if group == top or top in group.parents)
 
 
 def _text(path: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from autopart.cluster.cgroups import cpu_quota
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.detect import amd, cores, nvidia
 from autopart.cluster.detect.detect import Detected, detect
@@ -395,7 +396,7 @@ def test_quotas_of_version_2(tmp_path: Path) -> None:
     files = {"job/cpu.max": "250000 100000", "job/step/cpu.max": "max 100000", "job/memory.max": str(2**30)}
     machine = around(tmp_path)
     groups_of(tmp_path, "0::/job/step\n", files)
-    assert cores.cpu_quota(tmp_path) == 2.5
+    assert cpu_quota(tmp_path) == 2.5
     assert cores.memory_bytes(tmp_path) == 2**30
     (group,) = loaded(detect(machine)).groups
     assert (group.devices, group.device.memory_bytes) == (2, 2**29)
@@ -409,10 +410,10 @@ def test_quotas_of_version_1(tmp_path: Path) -> None:
     }
     around(tmp_path)
     groups_of(tmp_path, "4:memory:/box\n1:cpu,cpuacct:/box\n", files)
-    assert cores.cpu_quota(tmp_path) is None
+    assert cpu_quota(tmp_path) is None
     assert cores.memory_bytes(tmp_path) == 16 * 2**30
     (tmp_path / "sys/fs/cgroup/cpu/box/cpu.cfs_quota_us").write_text("50000")
-    assert cores.cpu_quota(tmp_path) == 0.5
+    assert cpu_quota(tmp_path) == 0.5
     (group,) = loaded(detect(around(tmp_path))).groups
     assert group.devices == 1, "half a core is one, as slow as it is measured"
 
