@@ -8,13 +8,13 @@ from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer
 
 from benchmarks.models.chain import Call, Chain
 
-LAYERS, WIDTH, TOKENS, VOCABULARY = 6, 384, 32, 8000
+LAYERS, WIDTH, TOKENS, VOCABULARY = 6, 192, 64, 4000
 
 
-def model() -> nn.Module:
+def model(width: int = WIDTH) -> nn.Module:
     config = BertConfig(
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
+        hidden_size=width,
+        intermediate_size=4 * width,
         num_attention_heads=6,
         vocab_size=VOCABULARY,
         hidden_dropout_prob=0.0,
@@ -22,7 +22,7 @@ def model() -> nn.Module:
         attn_implementation="sdpa",
     )
     layers = [Call(BertLayer(config)) for _ in range(LAYERS)]
-    return Chain([Call(BertEmbeddings(config)), *layers, nn.Linear(WIDTH, VOCABULARY)])
+    return Chain([Call(BertEmbeddings(config)), *layers, nn.Linear(width, VOCABULARY)])
 
 
 def example_inputs(batch_size: int) -> tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from benchmarks.models.chain import Chain, Values
 
-TABLES, ROWS, WIDTH, DENSE, HIDDEN = 8, 30000, 32, 13, 512
+TABLES, ROWS, WIDTH, DENSE, HIDDEN = 8, 12000, 32, 13, 512
 
 
 class Tables(nn.Module):

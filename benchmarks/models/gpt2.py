@@ -8,7 +8,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from benchmarks.models.chain import Call, Chain
 
-LAYERS, WIDTH, TOKENS, VOCABULARY = 8, 192, 64, 2000
+LAYERS, WIDTH, TOKENS, VOCABULARY = 8, 96, 128, 512
 
 
 class Embedding(nn.Module):

@@ -8,7 +8,7 @@ from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
 from benchmarks.models.chain import Call, Chain
 
-LAYERS, WIDTH, TOKENS, VOCABULARY = 4, 128, 32, 2000
+LAYERS, WIDTH, TOKENS, VOCABULARY = 4, 128, 8, 1000
 
 
 class Layer(nn.Module):

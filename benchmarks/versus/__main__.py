@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-
-import torch
 
 from benchmarks.testbed.launch import missing
 from benchmarks.versus.cases import CASES
-from benchmarks.versus.report import summary, table
+from benchmarks.versus.report import failures, machine, summary, table
 from benchmarks.versus.study import Study, record
 
 RAW = Path("docs/benchmarks/versus.json")
@@ -35,11 +31,10 @@ def main() -> int:
         print(f"{case.name}: {case.what}", file=sys.stderr, flush=True)
         records.append(record(Study(case, arguments.work), arguments.launches))
         print("\n".join(table(records[-1:])), flush=True)
-    print("\n".join([*table(records), "", *summary(records)]))
+    print("\n".join([*table(records), "", *summary(records), "", *failures(records)]))
     if arguments.write:
-        machine = {"date": datetime.now(tz=UTC).date().isoformat(), "machine": platform.platform(), "torch": torch.__version__}
         RAW.parent.mkdir(parents=True, exist_ok=True)
-        RAW.write_text(json.dumps({**machine, "cases": records}, indent=1) + "\n")
+        RAW.write_text(json.dumps({**machine(), "cases": records}, indent=1) + "\n")
     return 0
 
 

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import math
+import os
+import platform
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
+import torch
+
 OURS = "autopart"
 NAIVE = ("DDP even", "even pipeline")
+
+
+def machine() -> dict[str, str]:
+    """When and where."""
+    cores = f"{len(os.sched_getaffinity(0))} cores"
+    date = datetime.now(tz=UTC).date().isoformat()
+    return {
+        "date": date,
+        "machine": f"{platform.system()} {platform.machine()}, {cores}",
+        "torch": torch.__version__.split("+")[0],
+    }
 
 
 def ratios(record: Mapping[str, Any], family: str) -> list[float]:
@@ -22,6 +38,18 @@ def best_family(record: Mapping[str, Any]) -> str:
 
 def geometric_mean(values: Sequence[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def failures(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines: which settings could not run, by case and reason."""
+    lines = []
+    for record in records:
+        reasons: dict[str, list[str]] = {}
+        for name, found in record["tried"].items():
+            if "error" in found:
+                reasons.setdefault(found["error"], []).append(name)
+        lines += [f"* {record['case']['name']}, {reason}: {'; '.join(names)}." for reason, names in reasons.items()]
+    return lines
 
 
 def spread(values: Sequence[float]) -> str:

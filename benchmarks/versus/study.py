@@ -6,12 +6,12 @@ Every part is saved under ``work`` when it is done and taken from there when the
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from autopart import pipeline
@@ -20,12 +20,12 @@ from benchmarks.testbed.launch import Result, opened
 from benchmarks.versus.balance import block_seconds
 from benchmarks.versus.calibrate import calibrated_cluster
 from benchmarks.versus.cases import Case, Setting, settings
+from benchmarks.versus.report import NAIVE, OURS
 from benchmarks.versus.work import Work
 
 WORKER = Path(__file__).parent / "worker.py"
-OURS = "autopart"
-OURS_KEY = f"{OURS}, its plan"
-WARM_UP, TRIED, COUNTED = 2, 3, 8  # steps: before any is timed, of a setting that is tried, of a launch
+TRIED, COUNTED = (1, 2), (2, 5)  # steps before any is timed, and those that are: of a setting that is tried, of a launch
+PATIENCE = 1.5  # a setting or a contender that takes so many times the best one's step when it is tried is left at that
 LIMIT_S = 900.0
 Found = dict[str, Any]
 
@@ -40,14 +40,21 @@ class Study:
     @cached_property
     def cluster(self) -> Path:
         """The calibrated cluster file."""
-        model = Path(f"benchmarks/models/{self.case.model}.py")
-        return calibrated_cluster(self.case.testbed, model, self.case.batch_size, self.work)
+        return calibrated_cluster(self.case.testbed, Path(self.model), self.case.batch_size, self.work)
+
+    @property
+    def model(self) -> str:
+        return f"benchmarks/models/{self.case.model}.py"
+
+    @property
+    def ours(self) -> Setting:
+        return Setting(OURS, "its plan", "ours", {"package": str(self.package.absolute())})
 
     @cached_property
     def plan(self) -> Plan:
         """By the command's own defaults."""
         return pipeline.plan_files(
-            f"benchmarks/models/{self.case.model}.py",
+            self.model,
             str(self.cluster),
             batch_size=self.case.batch_size,
             settings=Settings(optimizer="sgd"),
@@ -63,59 +70,79 @@ class Study:
         return folder
 
     @cached_property
-    def tried(self) -> Mapping[str, tuple[Setting, Found]]:
-        """The best setting of every family, and what all of them took."""
+    def every(self) -> list[tuple[Setting, Found]]:
+        """All settings, and what came out when they were tried."""
 
         def measure() -> Found:
             work = Work(self.case.model, self.case.batch_size)
             every = list(settings(self.case, block_seconds(work, max(1, self.case.batch_size // 8))))
-            times = self._measured(every, TRIED)
+            times = self.measured(every, TRIED, PATIENCE)
             return {"settings": [asdict(each) | {"found": times.get(each.key, {})} for each in every]}
 
+        rows = self.saved("tried.json", measure)["settings"]
+        return [(Setting(**{key: row[key] for key in row if key != "found"}), row["found"]) for row in rows]
+
+    @property
+    def tried(self) -> Mapping[str, tuple[Setting, Found]]:
+        """The best setting of every family of which one ran."""
         best: dict[str, tuple[Setting, Found]] = {}
-        for row in self._saved("tried.json", measure)["settings"]:
-            found = row.pop("found")
-            setting = Setting(**row)
+        for setting, found in self.every:
             known = best.get(setting.family)
             if "step_s" in found and (known is None or found["step_s"] < known[1]["step_s"]):
                 best[setting.family] = setting, found
         return best
 
+    @cached_property
+    def launched(self) -> list[Setting]:
+        """Of every family that can win its best setting, and the two that everybody starts from."""
+        least_s = min(found["step_s"] for _, found in self.tried.values())
+        return [s for family, (s, found) in self.tried.items() if family in NAIVE or found["step_s"] <= PATIENCE * least_s]
+
     def launch(self, number: int) -> Found:
         """Seconds by family, of one launch in which all run one after the other."""
-        ours = Setting(OURS, "its plan", "ours", {"package": str(self.package)})
-        chosen = [ours, *(setting for setting, _ in self.tried.values())]
+        chosen = [self.ours, *self.launched]
         turned = chosen[number % len(chosen) :] + chosen[: number % len(chosen)]
-        return self._saved(f"launch{number}.json", lambda: self._measured(turned, COUNTED))
+        return self.saved(f"launch{number}.json", lambda: self.measured(turned, COUNTED))
 
-    def _saved(self, name: str, make: Callable[[], Found]) -> Found:
+    def saved(self, name: str, make: Callable[[], Found]) -> Found:
+        """What this file of the study says; made where there is none yet."""
         path = self.work / name
         if not path.exists():
             path.write_text(json.dumps(make(), indent=1) + "\n")
         found: Found = json.loads(path.read_text())
         return found
 
-    def _measured(self, chosen: Sequence[Setting], steps: int) -> Found:
+    def measured(self, chosen: Sequence[Setting], steps: tuple[int, int], patience: float = math.inf) -> Found:
         """By setting: seconds of a step and the first loss, or why there are none.
 
-        All in one launch; where memory is short, or one of them fails, each in its own.
+        All in one launch, which goes on after one that failed; where memory is short, each in its own.
         """
-        together = not any(host.memory_bytes for host in self.case.testbed.hosts)
-        found = self._launch(chosen, steps) if together else None
-        return found or {key: each for setting in chosen for key, each in (self._launch([setting], steps) or {}).items()}
+        limited = any(host.memory_bytes for host in self.case.testbed.hosts)
+        found: Found = {}
+        while rest := [setting for setting in chosen if setting.key not in found]:
+            done, reason = self._launch(rest[:1] if limited else rest, steps, patience)
+            found |= done
+            if reason:
+                failed = next(setting for setting in rest if setting.key not in found)
+                found[failed.key] = {"error": reason}
+        return found
 
-    def _launch(self, chosen: Sequence[Setting], steps: int) -> Found | None:
-        """None where one of several failed."""
+    def _launch(self, chosen: Sequence[Setting], steps: tuple[int, int], patience: float) -> tuple[Found, str]:
+        """Of those that ran, and why the next one did not."""
         runs = [{"name": each.key, "kind": each.kind, "options": dict(each.options)} for each in chosen]
         job, result = self.work / "job.json", self.work / "result.json"
-        head = {"model": self.case.model, "batch": self.case.batch_size, "warm_up": WARM_UP, "steps": steps}
+        head = {
+            "model": self.case.model,
+            "batch": self.case.batch_size,
+            "warm_up": steps[0],
+            "steps": steps[1],
+            "patience": patience,
+        }
         job.write_text(json.dumps({**head, "runs": runs}))
+        result.write_text("{}")
         with opened(self.case.testbed) as running:
             ended = running.launch([sys.executable, str(WORKER), str(job), str(result)], timeout_s=LIMIT_S, echo=False)
-        if not ended.status:
-            found: Found = json.loads(result.read_text())
-            return found
-        return {chosen[0].key: {"error": _reason(ended)}} if len(chosen) == 1 else None
+        return json.loads(result.read_text()), _reason(ended) if ended.status else ""
 
 
 def _reason(ended: Result) -> str:
@@ -129,10 +156,9 @@ def _reason(ended: Result) -> str:
 def record(study: Study, launches: int) -> Found:
     """Everything that was measured of a case."""
     each = [study.launch(number) for number in range(launches)]
-    families = {setting.family: setting for setting, _ in study.tried.values()}
-    steps = {family: [found[setting.key]["step_s"] for found in each] for family, setting in families.items()}
-    own = [found[OURS_KEY]["step_s"] for found in each]
-    losses = {family: each[0][setting.key]["loss"] for family, setting in families.items()}
+    families = {setting.family: setting for setting in study.launched}
+    measured = {family: [found[setting.key] for found in each] for family, setting in families.items()}
+    own = [found[study.ours.key] for found in each]
     estimate = study.plan.estimate
     assert estimate is not None, "a plan that was made has an estimate"
     return {
@@ -140,11 +166,10 @@ def record(study: Study, launches: int) -> Found:
         "cluster": study.cluster.read_text(),
         "plan": plan_line(study.plan),
         "simulated_s": estimate.step_time_s,
-        "steps_s": {OURS: own, **steps},
-        "losses": {OURS: each[0][OURS_KEY]["loss"], **losses},
+        "steps_s": {name: [found.get("step_s") for found in runs] for name, runs in {OURS: own, **measured}.items()},
+        "losses": {name: runs[0].get("loss") for name, runs in {OURS: own, **measured}.items()},
         "settings": {family: setting.name for family, setting in families.items()},
-        "ratio_to_best": [min(steps[family][i] for family in steps) / own[i] for i in range(launches)],
-        "median_s": {name: median(values) for name, values in {OURS: own, **steps}.items()},
+        "tried": {setting.key: found for setting, found in study.every},
     }
 
 

@@ -2,14 +2,16 @@
 
     worker.py job.json result.json
 
-A job is {"model", "batch", "warm_up", "steps", "runs": [{"name", "kind", "options"}, ...]}; the result, which the first rank
-writes after every run, {name: {"step_s", "loss"}} or {name: {"error"}}.
+A job is {"model", "batch", "warm_up", "steps", "patience", "runs": [{"name", "kind", "options"}, ...]}; the result, which the
+first rank writes after every run, {name: {"step_s", "steps", "loss"}}. A run whose first timed step takes more than ``patience``
+times the least step of the runs before it has that one step alone.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import math
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -29,7 +31,8 @@ def main() -> None:
     work = Work(job["model"], job["batch"])
     found: dict[str, Any] = {}
     for run in job["runs"]:
-        found[run["name"]] = _run(work, run, job["warm_up"], job["steps"])
+        least_s = min((each["step_s"] for each in found.values()), default=math.inf)
+        found[run["name"]] = _run(work, run, job["warm_up"], job["steps"], job["patience"] * least_s)
         if dist.get_rank() == 0:
             result.write_text(json.dumps(found))
         gc.collect()
@@ -37,16 +40,25 @@ def main() -> None:
     dist.destroy_process_group()
 
 
-def _run(work: Work, run: dict[str, Any], warm_up: int, steps: int) -> dict[str, Any]:
-    """Seconds of a step, as the clock of this rank has it between two points at which all ranks meet; the first step's loss."""
+def _run(work: Work, run: dict[str, Any], warm_up: int, steps: int, limit_s: float) -> dict[str, Any]:
+    """Seconds of a step, the mean of ``steps`` or, of one that takes longer than the limit, of one; the first step's loss."""
     step = CONTENDERS[run["kind"]](work, **run["options"])
     loss = _total(step() if step else None)
     _repeat(step, warm_up - 1)
+    first_s = _seconds(step, 1)
+    rest = steps - 1 if first_s <= limit_s else 0
+    return {"step_s": (first_s + _seconds(step, rest)) / (1 + rest), "steps": 1 + rest, "loss": loss}
+
+
+def _seconds(step: Step | None, times: int) -> float:
+    """Between two points at which all ranks meet, by the clock of the first: the same number on all."""
     dist.barrier()
     start = perf_counter()
-    _repeat(step, steps)
+    _repeat(step, times)
     dist.barrier()
-    return {"step_s": (perf_counter() - start) / steps, "loss": loss}
+    taken = torch.tensor([perf_counter() - start], dtype=torch.float64)
+    dist.broadcast(taken, 0)
+    return float(taken)
 
 
 def _repeat(step: Step | None, times: int) -> None:
