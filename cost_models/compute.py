@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cost_models.hardware import DeviceType, Kind
 
-OpClass = Literal["matmul", "attention", "convolution", "elementwise", "reduction", "gather", "view"]
+OpClass = Literal["matmul", "attention", "convolution", "elementwise", "reduction", "gather", "random", "view"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,18 @@ EFFICIENCY: Mapping[OpClass, Efficiency] = {
     "elementwise": Efficiency(0.50, 0.80, "streams: STREAM-like kernels reach 80-90% of datasheet bandwidth"),
     "reduction": Efficiency(0.50, 0.60, "norms, softmax and losses pass over their input more than once"),
     "gather": Efficiency(0.50, 0.40, "rows at random addresses; gradients by atomic adds or sorting"),
+    "random": Efficiency(1.00, 0.80, "the bytes stream; a CPU draws its numbers one after the other, see CPU_DRAWS_PER_S"),
     "view": Efficiency(1.00, 1.00, "moves nothing, launches nothing"),
 }
 
 _MATRIX: frozenset[OpClass] = frozenset({"matmul", "attention", "convolution"})
+
+
+CPU_DRAWS_PER_S = 2.5e8
+"""Random numbers of 32 bits that one core draws a second: its Mersenne Twister is serial. Measured with torch 2.13 on one core of an
+AMD EPYC with AVX2, float32, 2^16 to 2^22 elements: 3.6 ns for ``rand``, 4.0 for ``randn`` and ``normal_``, 7.1 for ``bernoulli_`` and 8
+for a dropout, which draw two. (On processors of Intel PyTorch calls MKL for ``bernoulli_``, and dropout takes less.)
+"""
 
 
 def peak_flops(device: DeviceType, dtype: str, op_class: OpClass = "matmul") -> float:
@@ -53,7 +61,10 @@ def peak_flops(device: DeviceType, dtype: str, op_class: OpClass = "matmul") -> 
     (``torch.backends.cuda.matmul.allow_tf32`` False, ``torch.backends.cudnn.allow_tf32`` True). Ops outside the matrix
     units run no faster than float32. A dtype that the device has no number for is emulated: float64 at half of float32;
     16 bits as float32 on an accelerator, at a quarter of it on a CPU (measured on AVX-512 without AMX: 31 of 122 GFLOP/s).
+    Of random ops the "flops" are the numbers that they draw.
     """
+    if op_class == "random" and device.kind == "cpu":
+        return CPU_DRAWS_PER_S
     flops = device.flops
     plain = flops["float32"]
     if op_class == "convolution" and dtype == "float32":

@@ -188,7 +188,7 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(ELEMENTWISE, keeps=divisor, working=op_bytes.quotients), "div div_ true_divide"),
     (replace(ELEMENTWISE, keeps=at(1)), "masked_fill masked_fill_"),
     (replace(ELEMENTWISE, keeps=at(0)), "where"),
-    (Row("random", nothing, op_bytes.dropout_mask, passes=inert), """dropout dropout_ native_dropout feature_dropout alpha_dropout
+    (Row("random", nothing, op_bytes.dropout_mask, flops=op_flops.drawn, backward=op_flops.none, passes=inert), """dropout dropout_ native_dropout feature_dropout alpha_dropout
         feature_alpha_dropout rrelu"""),
     (replace(REDUCTION, passes=everything), "sum"),
     (REDUCTION, "mean nansum nanmean count_nonzero"),
@@ -225,7 +225,7 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(FOURIER, keeps=first, working=op_bytes.both_halves), "fft_rfft fft_rfft2 fft_rfftn"),
     (FACTORY, """arange zeros ones full empty eye linspace zeros_like ones_like full_like empty_like new_zeros new_ones
         new_full new_empty scalar_tensor"""),
-    (replace(FACTORY, category="random"), """rand randn randint randperm rand_like randn_like randint_like normal uniform_ normal_
+    (replace(FACTORY, category="random", flops=op_flops.per_output), """rand randn randint randperm rand_like randn_like randint_like normal uniform_ normal_
         multinomial poisson bernoulli bernoulli_"""),
     (COMM, "comm.shard comm.to_partial tensor.shard tensor.to_partial"),
     (replace(COMM, working=op_bytes.in_transit, making=op_bytes.in_transit), """comm.all_reduce comm.all_gather tensor.all_reduce

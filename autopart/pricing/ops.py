@@ -26,6 +26,7 @@ CLASS: Mapping[str, OpClass] = {
     "pool": "reduction",
     "loss": "reduction",
     "gather": "gather",
+    "random": "random",
 }
 """The cost model's class of a category of ops; what is not listed streams through memory."""
 
