@@ -18,6 +18,9 @@ from cost_models.units import FLOPS, MEMORY, MEMORY_BANDWIDTH, POWER, TIME, pars
 DTYPES = ("float64", "float32", "tf32", "float16", "bfloat16")
 """What ``flops`` may give a speed for."""
 
+REACHED = (*DTYPES, "attention")
+"""What ``reached`` may give a fraction of the peak for."""
+
 DEFAULT_LAUNCH_S: Mapping[Kind, float] = {"accelerator": 8e-6, "cpu": 5e-6}
 """Host time of one eager op, forward or backward, whatever its size: dispatcher, autograd and, on an accelerator, the launch.
 Measured on one Xeon core: 4.3 us for a small add and 5.8 us for a small matmul recording a graph; a CUDA launch takes about
@@ -48,6 +51,9 @@ class TypeEntry:
     power_w: float | None = None
     message_cpu_s: float | None = None
     byte_cpu_s: float | None = None
+    units: int | None = None
+    cache_bandwidth_bytes_per_s: float | None = None
+    reached: Mapping[str, float] = field(default_factory=dict)
     measured: Measurements | None = None
 
 
@@ -83,6 +89,8 @@ def entry_of(raw: Mapping[str, object]) -> TypeEntry:
     flops = raw["flops"]
     kind: Kind = "cpu" if raw.get("kind") == "cpu" else "accelerator"
     assert isinstance(flops, dict), f"{raw} has no speeds"
+    reached = raw.get("reached", {})
+    assert isinstance(reached, dict), f"{raw} reaches no fractions"
     return TypeEntry(
         memory_bytes=int(parse(str(raw["memory"]), MEMORY)),
         memory_bandwidth_bytes_per_s=parse(str(raw["memory_bandwidth"]), MEMORY_BANDWIDTH),
@@ -94,6 +102,9 @@ def entry_of(raw: Mapping[str, object]) -> TypeEntry:
         power_w=parse(str(raw["power"]), POWER) if "power" in raw else None,
         message_cpu_s=parse(str(raw["message_cpu"]), TIME) if "message_cpu" in raw else None,
         byte_cpu_s=parse(str(raw["byte_cpu"]), TIME) if "byte_cpu" in raw else None,
+        units=int(str(raw["units"])) if "units" in raw else None,
+        cache_bandwidth_bytes_per_s=parse(str(raw["cache_bandwidth"]), MEMORY_BANDWIDTH) if "cache_bandwidth" in raw else None,
+        reached={what: float(fraction) for what, fraction in reached.items()},
     )
 
 
@@ -125,6 +136,9 @@ def define(name: str, entry: TypeEntry) -> DeviceType:
         power_w=entry.power_w,
         message_cpu_s=DEFAULT_MESSAGE_CPU_S[kind] if entry.message_cpu_s is None else entry.message_cpu_s,
         byte_cpu_s=DEFAULT_BYTE_CPU_S[kind] if entry.byte_cpu_s is None else entry.byte_cpu_s,
+        units=entry.units or 0,
+        cache_bandwidth_bytes_per_s=entry.cache_bandwidth_bytes_per_s or 0.0,
+        reached=dict(entry.reached),
         measured=entry.measured,
     )
 
@@ -148,6 +162,9 @@ def correct(device: DeviceType, entry: TypeEntry) -> DeviceType:
         power_w=device.power_w if entry.power_w is None else entry.power_w,
         message_cpu_s=device.message_cpu_s if entry.message_cpu_s is None else entry.message_cpu_s,
         byte_cpu_s=device.byte_cpu_s if entry.byte_cpu_s is None else entry.byte_cpu_s,
+        units=device.units if entry.units is None else entry.units,
+        cache_bandwidth_bytes_per_s=entry.cache_bandwidth_bytes_per_s or device.cache_bandwidth_bytes_per_s,
+        reached={**device.reached, **entry.reached},
         measured=entry.measured or device.measured,
     )
 

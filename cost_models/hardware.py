@@ -17,6 +17,10 @@ Kind = Literal["accelerator", "cpu"]
 class DeviceType:
     """One kind of device. ``flops`` is by dtype name (dense, no sparsity), with "tf32" where convolutions may use it.
 
+    How products of matrices fill it (``cost_models.tiles``): ``units`` is the number of its multiprocessors,
+    ``cache_bandwidth_bytes_per_s`` that of their common cache, ``reached`` the fraction of ``flops`` that the best shapes reach,
+    by dtype, and "attention" in 16 bits. What is not known is 0 or left out.
+
     ``measured``: what somebody measured on it, or on a device like it; prices then come from there (``cost_models.price``).
     """
 
@@ -31,6 +35,9 @@ class DeviceType:
     power_w: float | None = None  # of the whole board, at most; None: not known
     message_cpu_s: float = 0.0  # time that sending or receiving a message takes from computing: each,
     byte_cpu_s: float = 0.0  # and a byte
+    units: int = 0
+    cache_bandwidth_bytes_per_s: float = 0.0
+    reached: Mapping[str, float] = field(default_factory=dict, hash=False)
     measured: Measurements | None = field(default=None, repr=False)
 
     def message_work_s(self, nbytes: float, messages: int = 1) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cost_models.compute import Demand, op_s
+from cost_models.compute import Demand, op_s, waste_of
 from cost_models.fitted import fit
 from cost_models.hardware import DeviceType
 from cost_models.measured import Measurements, Model, Sample, Stretch, read
@@ -53,7 +53,7 @@ def op_price(device: DeviceType, asked: Demand, key: str = "", rows: int = 0) ->
     price = _stretched(Price(found.forward_s, found.backward_s, found.model), known)
     if found.model != "extrapolated":
         return price
-    here, there = modelled(device, asked), modelled(device, curve.demand(found.nearest))
+    here, there = modelled(device, replace(asked, products=((), ()))), modelled(device, curve.demand(found.nearest))
     return Price(
         price.forward_s * _quotient(here.forward_s, there.forward_s),
         price.backward_s * _quotient(here.backward_s, there.backward_s),
@@ -77,11 +77,12 @@ def _stretched(price: Price, known: Measurements) -> Price:
 
 def analytic(device: DeviceType, asked: Demand) -> Price:
     """By the roofline."""
-    forward_s = float(op_s(device, asked.forward_flops, asked.forward_bytes, asked.dtype, asked.op_class))
+    kind = (asked.dtype, asked.op_class)
+    forward, backward = (waste_of(device, products, *kind) for products in asked.products)
+    forward_s = float(op_s(device, asked.forward_flops, asked.forward_bytes, *kind, forward))
     if not asked.differentiated:
         return Price(forward_s, 0.0, "analytic")
-    backward_s = float(op_s(device, asked.backward_flops, asked.backward_bytes, asked.dtype, asked.op_class))
-    return Price(forward_s, backward_s, "analytic")
+    return Price(forward_s, float(op_s(device, asked.backward_flops, asked.backward_bytes, *kind, backward)), "analytic")
 
 
 def block_ratio(device: DeviceType) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from autopart.blocks.call import Call
-from autopart.blocks.op_flops import factors, per_output
+from autopart.blocks.op_flops import dropped, factors, per_output
 from autopart.ir.graph import DTYPE_BYTES, Value
 
 INT64 = DTYPE_BYTES["int64"]
@@ -96,11 +96,7 @@ def one_output(call: Call) -> int:
 
 def dropout_mask(call: Call) -> int:
     """A byte an element, or on a CPU a number; of whole channels hardly anything."""
-    if not call.literal(1, "p", 0.0) or call.literal(2, "train", True) is False:
-        return 0
-    size = 1 if call.fused else DTYPE_BYTES[call.outputs[0].dtype]
-    shape = call.shape(call.outputs[0])
-    return size * (prod(shape[:2]) if call.packet.startswith("feature") else prod(shape))
+    return dropped(call) * (1 if call.fused else DTYPE_BYTES[call.outputs[0].dtype])
 
 
 def row_statistics(call: Call) -> int:

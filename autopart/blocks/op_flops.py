@@ -25,6 +25,19 @@ def per_output(call: Call) -> int:
     return sum(call.count(value) for value in call.outputs)
 
 
+def dropped(call: Call) -> int:
+    """Elements that a dropout decides over, or whole channels; 0 where it does nothing."""
+    if not call.literal(1, "p", 0.0) or call.literal(2, "train", True) is False:
+        return 0
+    shape = call.shape(call.outputs[0])
+    return prod(shape[:2]) if call.packet.startswith("feature") else prod(shape)
+
+
+def drawn(call: Call) -> int:
+    """Random numbers of 32 bits: two for each decision, which a CPU takes in float64."""
+    return 2 * dropped(call)
+
+
 def per_input(call: Call) -> int:
     """One for each element of the first input."""
     return call.count(call.tensors[0]) if call.tensors else per_output(call)
@@ -97,6 +110,11 @@ def fourier(call: Call) -> int:
 
 
 # Flops of the backward, in multiples of the forward's
+
+
+def none(_: Call) -> float:
+    """A product with a mask that is there, which its bytes price."""
+    return 0
 
 
 def per_wanted(call: Call) -> float:

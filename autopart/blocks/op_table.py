@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from autopart.blocks import op_bytes, op_flops
+from autopart.blocks import op_bytes, op_flops, op_products
 from autopart.blocks.call import Call
 from autopart.ir.graph import Ref, Value
+from cost_models.tiles import Product
 
 Values = Iterable[Value | None]
 
@@ -22,7 +23,7 @@ class Row:
     ``keeps``: values that autograd keeps for the backward, ``extra``: bytes that it keeps beside them. ``passes``: inputs whose
     gradient takes no memory of its own, ``working``: bytes that the backward needs beside gradients while it runs, ``spare``:
     those that results take beyond their elements, ``making``: those that the forward needs while it runs. ``backward``: flops of
-    the backward in multiples of ``flops``. Bytes are reads and writes.
+    the backward in multiples of ``flops``; ``product``: as what product of matrices the forward runs. Bytes are reads and writes.
     """
 
     category: str
@@ -36,6 +37,7 @@ class Row:
     working: Callable[[Call], int] = op_bytes.nothing
     spare: Callable[[Call], int] = op_bytes.nothing
     making: Callable[[Call], int] = op_bytes.nothing
+    product: Callable[[Call], Product | None] = op_products.none
 
 
 def nothing(_: Call) -> Values:
@@ -147,9 +149,16 @@ SEARCH = replace(REDUCTION, keeps=first_and_result, backward_bytes=op_bytes.grad
 GATHER = Row(
     "gather", indices, flops=op_flops.nothing, forward_bytes=op_bytes.gathered, backward_bytes=op_bytes.scattered,
 )  # fmt: skip
-MATMUL = Row("matmul", factors, op_bytes.copied_factors, op_flops.matmul, op_flops.per_factor)
+MATMUL = Row("matmul", factors, op_bytes.copied_factors, op_flops.matmul, op_flops.per_factor, product=op_products.matmul)
 NORMALIZATION = Row("normalization", first, op_bytes.row_statistics, op_flops.per_input)
 BATCH_STATISTICS = replace(NORMALIZATION, forward_bytes=op_bytes.two_passes)
+CONVOLUTION = Row(
+    "conv", all_factors, flops=op_flops.convolution, backward=op_flops.per_factor, product=op_products.convolution,
+)  # fmt: skip
+ATTENTION = Row(
+    "attention", attention, op_bytes.attention_kept, op_flops.attention, op_flops.attention_again, product=op_products.attention,
+)  # fmt: skip
+DROPOUT = Row("random", nothing, op_bytes.dropout_mask, op_flops.drawn, op_flops.none, passes=inert)
 RECURRENT = Row("recurrent", first, op_bytes.recurrent, op_flops.recurrent, op_flops.twice)
 POOL = Row("pool", first, flops=op_flops.per_input)
 LOSS = Row("loss", everything, flops=op_flops.per_input)
@@ -188,7 +197,7 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(ELEMENTWISE, keeps=divisor, working=op_bytes.quotients), "div div_ true_divide"),
     (replace(ELEMENTWISE, keeps=at(1)), "masked_fill masked_fill_"),
     (replace(ELEMENTWISE, keeps=at(0)), "where"),
-    (Row("random", nothing, op_bytes.dropout_mask, passes=inert), """dropout dropout_ native_dropout feature_dropout alpha_dropout
+    (DROPOUT, """dropout dropout_ native_dropout feature_dropout alpha_dropout
         feature_alpha_dropout rrelu"""),
     (replace(REDUCTION, passes=everything), "sum"),
     (REDUCTION, "mean nansum nanmean count_nonzero"),
@@ -201,11 +210,10 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(GATHER, keeps=at(2, 3)), "index_add index_copy"),
     (replace(GATHER, keeps=bags), "embedding_bag _embedding_bag"),
     (MATMUL, "linear mm bmm matmul mv dot inner outer addmm baddbmm addmv addbmm"),
-    (replace(MATMUL, flops=op_flops.einsum), "einsum"),
-    (Row("conv", all_factors, flops=op_flops.convolution, backward=op_flops.per_factor), """conv1d conv2d conv3d convolution
+    (replace(MATMUL, flops=op_flops.einsum, product=op_products.none), "einsum"),
+    (CONVOLUTION, """conv1d conv2d conv3d convolution
         _convolution conv_transpose1d conv_transpose2d conv_transpose3d"""),
-    (Row("attention", attention, op_bytes.attention_kept, op_flops.attention, op_flops.attention_again),
-        "scaled_dot_product_attention"),
+    (ATTENTION, "scaled_dot_product_attention"),
     (NORMALIZATION, "layer_norm native_layer_norm rms_norm _fused_rms_norm"),
     (replace(BATCH_STATISTICS, extra=op_bytes.group_statistics), "group_norm native_group_norm"),
     (replace(BATCH_STATISTICS, extra=op_bytes.channel_statistics), "batch_norm"),
@@ -225,8 +233,8 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(FOURIER, keeps=first, working=op_bytes.both_halves), "fft_rfft fft_rfft2 fft_rfftn"),
     (FACTORY, """arange zeros ones full empty eye linspace zeros_like ones_like full_like empty_like new_zeros new_ones
         new_full new_empty scalar_tensor"""),
-    (replace(FACTORY, category="random"), """rand randn randint randperm rand_like randn_like randint_like normal uniform_ normal_
-        multinomial poisson bernoulli bernoulli_"""),
+    (replace(FACTORY, category="random", flops=op_flops.per_output), """rand randn randint randperm rand_like randn_like
+        randint_like normal uniform_ normal_ multinomial poisson bernoulli bernoulli_"""),
     (COMM, "comm.shard comm.to_partial tensor.shard tensor.to_partial"),
     (replace(COMM, working=op_bytes.in_transit, making=op_bytes.in_transit), """comm.all_reduce comm.all_gather tensor.all_reduce
         tensor.all_gather tensor.reduce_scatter tensor.all_to_all"""),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autopart.blocks.call import Call, facts
-from autopart.blocks.op_table import Values, row_of
+from autopart.blocks.op_flops import factors
+from autopart.blocks.op_table import Row, Values, row_of
 from autopart.ir.analysis import once
 from autopart.ir.graph import Graph, Op
+from cost_models.compute import Products
+from cost_models.tiles import Product
 
 Array = NDArray[np.float64]
 
@@ -28,6 +31,7 @@ class Work:
     comes on top: dropout masks, statistics of norms, copies. ``wanted`` are the inputs that get a gradient; ``passed`` those of
     them whose gradient is the incoming one, or a view of it; ``working_bytes`` the backward needs while it runs, beside all
     gradients; ``spare_bytes`` results take more than their elements, ``making_bytes`` the forward needs while it runs.
+    ``products``: the products of matrices of forward and backward, where kernels run it as such.
     """
 
     category: str
@@ -43,6 +47,7 @@ class Work:
     working_bytes: int = 0
     spare_bytes: int = 0
     making_bytes: int = 0
+    products: Products = ((), ())
 
 
 def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True, whole: int | None = None) -> Work:
@@ -70,7 +75,19 @@ def work(call: Call) -> Work:
         working_bytes=row.working(call) if live else 0,
         spare_bytes=row.spare(call),
         making_bytes=row.making(call),
+        products=_products(call, row),
     )
+
+
+def _products(call: Call, row: Row) -> Products:
+    """The backward has one for the gradient of each factor; that of attention takes rows of keys as the forward takes queries."""
+    forward = row.product(call)
+    if forward is None:
+        return (), ()
+    if row.category == "attention":
+        return (forward,), (Product(forward.count, forward.depth, forward.columns, forward.rows),) if call.wanted else ()
+    made = zip(factors(call), forward.gradients(), strict=False)
+    return (forward,), tuple(gradient for factor, gradient in made if factor in call.wanted)
 
 
 def _dtype(call: Call) -> str:
@@ -124,6 +141,11 @@ class WorkTable:
         for index in self.exact:
             found[index] = _numbers(op_work(self.ops[index], self.graph, batch, fused=self.fused))
         return found
+
+    def products_at(self, batch: int) -> Mapping[int, Products]:
+        """By the index of ops that have any."""
+        multiply = [index for index, work in enumerate(self.works) if work.products[0]]
+        return {i: op_work(self.ops[i], self.graph, batch, fused=self.fused).products for i in multiply}
 
 
 def work_table(ops: Sequence[Op], graph: Graph, *, fused: bool = True) -> WorkTable:

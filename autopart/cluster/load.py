@@ -16,7 +16,7 @@ from autopart.cluster.exceptions import apply
 from autopart.cluster.reading import Spot
 from autopart.cluster.units import BANDWIDTH, FLOPS, MEMORY, MEMORY_BANDWIDTH, POWER, TIME
 from autopart.errors import ClusterError
-from cost_models.catalogue import DTYPES, TypeEntry, catalogue, correct, define, kind_of, missing, nearest
+from cost_models.catalogue import DTYPES, REACHED, TypeEntry, catalogue, correct, define, kind_of, missing, nearest
 from cost_models.hardware import UNUSED_LINK, DeviceType, Kind, Link
 from cost_models.measured import Measurements
 
@@ -30,6 +30,9 @@ _TYPE_KEYS = (
     "launch",
     "message_cpu",
     "byte_cpu",
+    "units",
+    "cache_bandwidth",
+    "reached",
     "kind",
     "source",
     "price",
@@ -109,6 +112,7 @@ def _types(spot: Spot | None, measured: bool) -> _Known:
 def _type_entry(spot: Spot, measured: bool) -> tuple[TypeEntry, Price | None]:
     keys = reading.mapping(spot, required=(), optional=_TYPE_KEYS)
     flops = reading.mapping(keys["flops"], required=(), optional=DTYPES) if "flops" in keys else {}
+    reached = reading.mapping(keys["reached"], required=(), optional=REACHED) if "reached" in keys else {}
     kind: Kind | None = None
     if "kind" in keys:
         kind = "cpu" if reading.choice(keys["kind"], ("accelerator", "cpu")) == "cpu" else "accelerator"
@@ -124,6 +128,11 @@ def _type_entry(spot: Spot, measured: bool) -> tuple[TypeEntry, Price | None]:
         power_w=_power(keys),
         message_cpu_s=reading.quantity(keys["message_cpu"], TIME) if "message_cpu" in keys else None,
         byte_cpu_s=reading.quantity(keys["byte_cpu"], TIME) if "byte_cpu" in keys else None,
+        units=reading.count(keys["units"], MOST_DEVICES) if "units" in keys else None,
+        cache_bandwidth_bytes_per_s=reading.quantity(keys["cache_bandwidth"], MEMORY_BANDWIDTH)
+        if "cache_bandwidth" in keys
+        else None,
+        reached={what: reading.fraction(each) for what, each in reached.items()},
         measured=_measured(keys["measured"]) if measured and "measured" in keys else None,
     )
     return entry, _price(keys)
@@ -270,6 +279,7 @@ def _digest(groups: tuple[Group, ...], exceptions: tuple[tuple[tuple[int, int], 
                 device.launch_s,
                 device.kind,
                 *_message_cpu(device),
+                *_filling(device),
             ],
             sorted(device.flops.items()),
             *([device.measured.digest] if device.measured else []),
@@ -281,6 +291,14 @@ def _digest(groups: tuple[Group, ...], exceptions: tuple[tuple[tuple[int, int], 
     ]
     text = json.dumps([described, [(pair, astuple(link)) for pair, link in exceptions]])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _filling(device: DeviceType) -> list[object]:
+    """How products fill it, where the file says so and not the catalogue."""
+    known = catalogue().get(device.name)
+    said = [device.units, device.cache_bandwidth_bytes_per_s, sorted(device.reached.items())]
+    unsaid = [known.units, known.cache_bandwidth_bytes_per_s, sorted(known.reached.items())] if known else [0, 0.0, []]
+    return [] if said == unsaid else said
 
 
 def _message_cpu(device: DeviceType) -> list[float]:

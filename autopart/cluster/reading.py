@@ -150,6 +150,14 @@ def count(spot: Spot, most: int) -> int:
     return value
 
 
+def fraction(spot: Spot) -> float:
+    """A number above 0, at most 1."""
+    found = text(spot).strip()
+    if not re.fullmatch(r"0?\.[0-9]*[1-9][0-9]*|1(\.0*)?", found):
+        raise spot.error(f"{spot.what} is {found!r}, not a fraction", "Write a number above 0 and at most 1, such as 0.8.")
+    return float(found)
+
+
 def quantity(spot: Spot, kind: Quantity) -> float:
     """A number with a unit, in bytes, bytes/s, seconds or FLOP/s."""
     try:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from autopart.blocks.work import Work, WorkTable
 from autopart.ir.graph import Op
-from cost_models.compute import Demand, OpClass, op_s
+from cost_models.compute import Demand, OpClass, op_s, waste_of
 from cost_models.hardware import DeviceType
 from cost_models.memory import PRECISIONS
 
@@ -26,6 +26,7 @@ CLASS: Mapping[str, OpClass] = {
     "pool": "reduction",
     "loss": "reduction",
     "gather": "gather",
+    "random": "random",
 }
 """The cost model's class of a category of ops; what is not listed streams through memory."""
 
@@ -49,7 +50,7 @@ def demand(op: Op, work: Work, precision: str) -> Demand:
     dtype = PRECISIONS[precision].compute_dtype if casts(op, work, precision) else work.dtype
     scale = _bytes_factor(op, work, precision)
     forward, backward = work.forward_bytes * scale, work.backward_bytes * scale
-    return Demand(class_of(work), dtype, work.forward_flops, forward, work.backward_flops, backward, op.kind)
+    return Demand(class_of(work), dtype, work.forward_flops, forward, work.backward_flops, backward, op.kind, work.products)
 
 
 def table_seconds(table: WorkTable, rows: int, device: DeviceType, precision: str) -> Array:
@@ -59,10 +60,13 @@ def table_seconds(table: WorkTable, rows: int, device: DeviceType, precision: st
         asked = demand(op, work, precision)
         alike.setdefault((asked.op_class, asked.dtype, _bytes_factor(op, work, precision)), []).append(index)
     found, counted = np.zeros((2, len(table.ops))), table.at(rows)
+    products = table.products_at(rows) if device.units else {}
     for (op_class, dtype, scale), places in alike.items():
         forward_flops, forward_bytes, backward_flops, backward_bytes, _ = counted[places].T
-        found[0, places] = op_s(device, forward_flops, forward_bytes * scale, dtype, op_class)
-        backward_s = op_s(device, backward_flops, backward_bytes * scale, dtype, op_class)
+        multiplied = [products.get(index, ((), ())) for index in places]
+        forward, backward = ([waste_of(device, each[way], dtype, op_class) for each in multiplied] for way in (0, 1))
+        found[0, places] = op_s(device, forward_flops, forward_bytes * scale, dtype, op_class, forward)
+        backward_s = op_s(device, backward_flops, backward_bytes * scale, dtype, op_class, backward)
         found[1, places] = np.where((backward_flops != 0) | (backward_bytes != 0), backward_s, 0.0)
     return found
 

@@ -21,7 +21,7 @@ from autopart.report.opcosts import BlockCost, OpCost, StageCost, stage_cost
 from autopart.report.text import block_names, bound_text, device_names, layout_text, mesh_text, ranges, shares_text
 from autopart.report.traffic import boundaries, link_uses, message_bytes
 from autopart.simulate import Message, Timeline
-from cost_models.compute import EFFICIENCY, peak_flops
+from cost_models.compute import EFFICIENCY, peak_flops, reached, waste_of
 from cost_models.hardware import DeviceType, Link
 from cost_models.memory import usable_bytes
 
@@ -224,7 +224,7 @@ def _cost(cost: StageCost, index: Index) -> Json:
         "backward_s": _short(cost.backward_s),
         "launch_s": device.launch_s,
         "rates": {f"{op_class} {dtype}": _rates(device, op_class, dtype) for op_class, dtype in sorted(asked)},
-        "blocks": [_block(block) for block in cost.blocks],
+        "blocks": [_block(block, device) for block in cost.blocks],
         "order": list(cost.order),
         "extra": [[what, _short(forward), _short(backward)] for what, forward, backward in cost.extra],
     }
@@ -232,26 +232,25 @@ def _cost(cost: StageCost, index: Index) -> Json:
 
 def _rates(device: DeviceType, op_class: Any, dtype: str) -> list[float]:
     """FLOP/s and bytes/s that ops of the class reach."""
-    reached = EFFICIENCY[op_class]
     return [
-        _short(peak_flops(device, dtype, op_class) * reached.flops),
-        _short(device.memory_bandwidth_bytes_per_s * reached.bandwidth),
+        _short(peak_flops(device, dtype, op_class) * reached(device, dtype, op_class)),
+        _short(device.memory_bandwidth_bytes_per_s * EFFICIENCY[op_class].bandwidth),
     ]
 
 
-def _block(block: BlockCost) -> Json:
+def _block(block: BlockCost, device: DeviceType) -> Json:
     return {
         "names": list(block.names),
         "forward_s": _short(block.forward_s),
         "backward_s": _short(block.backward_s),
         "mixing_s": _short(block.mixing_s),
-        "ops": [_op(op) for op in block.ops],
+        "ops": [_op(op, device) for op in block.ops],
     }
 
 
-def _op(op: OpCost) -> list[Any]:
+def _op(op: OpCost, device: DeviceType) -> list[Any]:
     """Name without the module, module, forward, backward; of what computes also class and dtype, then flops and bytes each way
-    or, where the price is not the datasheet's, where it comes from.
+    or, where the price is not the datasheet's, where it comes from; of products what each way wastes.
     """
     row: list[Any] = [op.name.removeprefix(f"{op.module}:"), op.module, _short(op.forward_s), _short(op.backward_s)]
     if op.demand is None:
@@ -260,7 +259,8 @@ def _op(op: OpCost) -> list[Any]:
     if op.source != "analytic":
         return [*row, f"{asked.op_class} {asked.dtype}", op.source]
     work = (asked.forward_flops, asked.forward_bytes, asked.backward_flops, asked.backward_bytes)
-    return [*row, f"{asked.op_class} {asked.dtype}", *map(_short, work)]
+    wastes = [_short(waste_of(device, each, asked.dtype, asked.op_class)) for each in asked.products]
+    return [*row, f"{asked.op_class} {asked.dtype}", *map(_short, work), *(wastes if wastes != [1.0, 1.0] else ())]
 
 
 def _traffic(scored: Score, cluster: Cluster) -> Json:

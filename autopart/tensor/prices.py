@@ -18,6 +18,7 @@ from autopart.sharding.rules import Place, uses
 from autopart.tensor.reshard import BACKWARD, collective_s, steps
 from autopart.tensor.ways import Axis, Way
 from cost_models.collective import Topology, all_reduce_s
+from cost_models.compute import Products
 from cost_models.hardware import DeviceType
 from cost_models.memory import PRECISIONS
 from cost_models.price import block_ratio, modelled, stream_s
@@ -53,6 +54,7 @@ class Prices:
             forward_bytes=int(work.forward_bytes * ratio),
             backward_flops=int(work.backward_flops * share),
             backward_bytes=int(work.backward_bytes * ratio),
+            products=_part(op, work.products, way, share),
         )
         part = modelled(self.device, demand(op, local, self.table.precision))
         return part.forward_s * forward + part.backward_s * backward
@@ -99,3 +101,20 @@ class Prices:
         if not isinstance(place, Shard):
             once += all_reduce_s(count * PRECISIONS[self.table.precision].gradient_bytes, self.topology) if count else 0.0
         return once * self.once + self.table.state_bytes(parameter) * share * self.byte_s
+
+
+def _part(op: Op, products: Products, way: Way, share: float) -> Products:
+    """Of the products of a whole op: fewer columns where features of the result are split, shorter sums where nothing of it is,
+    fewer products otherwise (heads, rows).
+    """
+    if not products[0]:
+        return products
+    (whole,), (output, *_) = products[0], way.row.outputs
+    features = 1 if ".conv" in op.kind else len(op.outputs[0].shape) - 1
+    if isinstance(output, Shard) and (output.dim != features or "attention" in op.kind):
+        fewer = [tuple(replace(each, count=each.count * share) for each in side) for side in products]
+        return fewer[0], fewer[1]
+    split = {"columns": whole.columns * share} if isinstance(output, Shard) else {"depth": whole.depth * share}
+    part = replace(whole, **split)
+    made = zip(part.gradients(), whole.gradients(), strict=True)
+    return (part,), tuple(gradient for gradient, of_whole in made if of_whole in products[1])

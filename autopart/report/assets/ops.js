@@ -5,19 +5,21 @@ const NAME = 0,
   FORWARD_S = 2,
   BACKWARD_S = 3,
   CLASS = 4,
-  WORK = 5;
+  WORK = 5,
+  WASTE = 9;
 
-// launch + max(flops / speed, bytes / bandwidth), as numbers; of a price that was measured, where it comes from.
+// launch + max(waste × flops / speed, bytes / bandwidth), as numbers; of a price that was measured, where it comes from.
 const formula = (cost, op, at, total) => {
   if (op.length === CLASS + 1) return `${op[CLASS]}: latency and bytes over the links between columns`;
   if (op.length === WORK + 1) return `${seconds(total)}: ${op[WORK]}`;
   const [work, traffic] = [op[WORK + at], op[WORK + at + 1]];
   if (!total) return 'nothing';
   const [reached, bandwidth] = cost.rates[op[CLASS]];
-  const compute = work / reached,
+  const waste = op[WASTE + at / 2] ?? 1,
+    compute = (waste * work) / reached,
     move = traffic / bandwidth;
   const bound = compute >= move ? 'flops count' : 'bytes count';
-  return `${seconds(cost.launch_s)} + max(${flops(work)} / ${speed(reached)} = ${seconds(compute)}, ${bytes(traffic)} / ${rate(bandwidth)} = ${seconds(move)}) = ${seconds(total)}: ${bound}`;
+  return `${seconds(cost.launch_s)} + max(${waste > 1 ? `${waste.toFixed(2)} × ` : ''}${flops(work)} / ${speed(reached)} = ${seconds(compute)}, ${bytes(traffic)} / ${rate(bandwidth)} = ${seconds(move)}) = ${seconds(total)}: ${bound}`;
 };
 const opTip = (cost, op) => [
   op[NAME],

@@ -27,7 +27,7 @@ const drawTimeline = (view, data) => {
         `rank ${rank.number} · ${rank.device} · ${seconds(length)} from ${seconds(track.start[index] * data.tick_s)}`,
         stage.blocks,
         computes &&
-          `${rank.samples === 1 ? 'one sample' : `${rank.samples} samples`}; the sum of ${plural(ops, 'op')}, each launch + max(flops / speed, bytes / bandwidth)`,
+          `${rank.samples === 1 ? 'one sample' : `${rank.samples} samples`}; the sum of ${plural(ops, 'op')}, each launch + max(flops / speed, bytes / bandwidth), with flops that tiles waste`,
         kind === REDUCE && 'what is left of the sums of gradients after the last backward',
       ],
     ];

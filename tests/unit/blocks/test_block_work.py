@@ -8,6 +8,7 @@ import pytest
 from autopart.blocks.op_table import FAMILIES, ROWS
 from autopart.blocks.work import QUANTITIES, Work, op_work, work_table
 from autopart.ir.graph import Argument, Op, Ref, Size, Value
+from cost_models.tiles import Product
 from tests.graphs import BATCH, Builder, random_graph, transformer
 
 B = 3  # samples
@@ -101,6 +102,50 @@ def test_attention() -> None:
     assert work.backward_flops == 2.5 * work.forward_flops
     assert work.saved == ("gelu", "gelu_1", "gelu_2", out)
     assert work.saved_bytes == 4 * 2 * 4 * 6
+
+
+def test_products_of_a_linear() -> None:
+    b = Builder()
+    x = b.linear(b.input("x", (BATCH, 6, 4)), 5, "first")
+    work = _last(b, b.linear(x, 7, "second"))
+    assert work.products == ((Product(1, 6 * B, 7, 5),), (Product(1, 6 * B, 5, 7), Product(1, 5, 7, 6 * B)))
+    assert sum(each.flops for each in work.products[0]) == work.forward_flops
+    assert sum(each.flops for each in work.products[1]) == work.backward_flops
+
+
+def test_the_first_layer_makes_one_product_in_the_backward() -> None:
+    b = Builder()
+    work = _last(b, b.linear(b.input("x", (BATCH, 4)), 5, "first"))
+    assert work.products[1] == (Product(1, 4, 5, B),)
+
+
+def test_products_of_a_batch_of_matrices_and_of_a_convolution() -> None:
+    b = Builder()
+    x, y = (b.unary("aten.gelu.default", b.parameter(name, shape), "") for name, shape in (("p", (6, 2, 4)), ("q", (6, 4, 3))))
+    work = _last(b, b.op("aten.bmm.default", Ref(x), Ref(y), shape=(6, 2, 3)))
+    assert work.products == ((Product(6, 2, 3, 4),), (Product(6, 2, 4, 3), Product(6, 4, 3, 2)))
+    b = Builder()
+    image = b.unary("aten.gelu.default", b.parameter("image", (2, 4, 9, 9)), "")
+    kernel = b.parameter("kernel", (6, 2, 3, 3))
+    strides = ((1, 1), (0, 0), (1, 1), 2)
+    work = _last(b, b.op("aten.conv2d.default", Ref(image), Ref(kernel), None, *strides, shape=(2, 6, 7, 7)))
+    assert work.products[0] == (Product(2, 2 * 7 * 7, 3, 2 * 9),)
+    assert work.products[0][0].flops == work.forward_flops
+
+
+def test_products_of_attention() -> None:
+    b = Builder()
+    assert _last(b, _attention(b)).products == ((Product(8, 6, 8, 6),), (Product(8, 6, 8, 6),))
+
+
+def test_dropout_draws_two_numbers_for_each_element_and_none_in_the_backward() -> None:
+    b = Builder()
+    x = b.linear(b.input("x", (BATCH, 4)), 8, "fc")
+    work = _last(b, b.unary("aten.dropout.default", x, "", 0.5, True))
+    assert (work.forward_flops, work.backward_flops) == (2 * 8 * B, 0)
+    assert work.backward_bytes > 0
+    idle = _last(b, b.unary("aten.dropout.default", x, "", 0.5, False))
+    assert idle.forward_flops == 0
 
 
 def test_attention_under_dropout_on_a_cpu_keeps_scores() -> None:

@@ -173,3 +173,16 @@ def test_every_example_is_tested() -> None:
 def test_mixed_example_has_three_types() -> None:
     cluster = load_cluster(EXAMPLES / "mixed.yaml")
     assert {group.device.name for group in cluster.groups} == {"A100-40GB", "V100-16GB", "T4-16GB"}
+
+
+def test_how_products_fill_a_device() -> None:
+    """Of a new type nothing but what is said; of the catalogue's what it does not say; the digest knows of what is said."""
+    said = "{memory: 8 GiB, memory_bandwidth: 1 GB/s, flops: {float32: 1 TFLOP/s}, units: 20, reached: {float32: 0.9}}"
+    own = CONTRACT.replace("A100-80GB", "mine") + f"  mine: {said}\n"
+    device = parse_cluster(own, "c.yaml").groups[0].device
+    assert (device.units, device.cache_bandwidth_bytes_per_s, device.reached) == (20, 0.0, {"float32": 0.9})
+    corrected = parse_cluster(CONTRACT + "  A100-80GB: {cache_bandwidth: 5 TB/s, reached: {float16: 0.7}}\n", "c.yaml")
+    found = corrected.groups[0].device
+    assert (found.units, found.cache_bandwidth_bytes_per_s) == (108, 5e12)
+    assert found.reached == {"float16": 0.7, "bfloat16": 0.87}
+    assert corrected.digest != parse_cluster(CONTRACT, "c.yaml").digest

@@ -90,6 +90,22 @@ def test_datasheet(name: str) -> None:
     assert device.flops["bfloat16"] == pytest.approx(bfloat16 * 1e12, rel=2e-3)
 
 
+@pytest.mark.parametrize("name", [name for name in catalogue() if name != "cpu-core"])
+def test_multiprocessors_and_speed_give_a_clock(name: str) -> None:
+    """Of 1.0 to 2.6 GHz, with 64 lanes of float32 in a multiprocessor, or 128 (GA102, Ada, Hopper; AMD's matrix units)."""
+    device = catalogue()[name]
+    lanes = 64 if name.startswith(("P100", "V100", "T4", "A100", "A30")) else 128
+    clock = device.flops["float32"] / (2 * lanes * device.units)
+    assert 1.0e9 < clock < 2.6e9
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_what_is_reached_is_a_fraction_of_a_speed(name: str) -> None:
+    device = catalogue()[name]
+    assert set(device.reached) <= {*device.flops, "attention"}
+    assert all(0.3 <= fraction < 1 for fraction in device.reached.values())
+
+
 def test_half_an_mi250_is_a_device() -> None:
     card, half = catalogue()["MI250-128GB"], catalogue()["MI250-GCD-64GB"]
     assert card.memory_bytes == pytest.approx(2 * half.memory_bytes, rel=2e-3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cost_models.catalogue import catalogue
-from cost_models.compute import EFFICIENCY, OpClass, op_s, peak_flops
+from cost_models.compute import CPU_DRAWS_PER_S, EFFICIENCY, OpClass, op_s, peak_flops, reached
 from cost_models.hardware import DeviceType
 
 DEVICE = DeviceType("toy", 2**30, 1e9, {"float32": 1e9, "tf32": 4e9, "bfloat16": 10e9}, launch_s=1e-3)
@@ -47,6 +47,23 @@ def test_emulated_bfloat16_is_no_faster_than_float32() -> None:
         assert peak_flops(catalogue()[name], "bfloat16") == peak_flops(catalogue()[name], "float32")
     core = DeviceType("box-cpu", 2**30, 1e9, {"float32": 1e9}, 0.0, kind="cpu")
     assert peak_flops(core, "bfloat16") == 2.5e8
+
+
+def test_random_numbers_take_a_cpu_their_time_and_an_accelerator_their_bytes() -> None:
+    core = DeviceType("box-cpu", 2**30, 1e9, {"float32": 1e9}, 0.0, kind="cpu")
+    assert op_s(core, CPU_DRAWS_PER_S, 8.0, "float32", "random") == pytest.approx(1.0)
+    assert op_s(DEVICE, 1e6, 8e8, "float32", "random") == pytest.approx(1.001)
+
+
+def test_what_a_device_reaches() -> None:
+    """By dtype for products; of attention in 16 bits; the class's where nothing is said."""
+    device = DeviceType("toy", 2**30, 1e9, {"float32": 1e9}, 0.0, reached={"bfloat16": 0.9, "attention": 0.3})
+    assert reached(device, "bfloat16", "matmul") == 0.9
+    assert reached(device, "float32", "matmul") == EFFICIENCY["matmul"].flops
+    assert reached(device, "bfloat16", "attention") == 0.3
+    assert reached(device, "float32", "attention") == EFFICIENCY["attention"].flops
+    assert reached(device, "bfloat16", "convolution") == EFFICIENCY["convolution"].flops
+    assert op_s(device, 9e8, 0.0, "bfloat16", "matmul", 2.0) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("op_class", [name for name in EFFICIENCY if name != "view"])
