@@ -14,7 +14,7 @@ from autopart.plans import Settings
 from autopart.runtime.launch import launch
 from benchmarks.versus import cases, worker
 from benchmarks.versus.balance import balanced, block_seconds, even
-from benchmarks.versus.report import geometric_mean, ratios, summary
+from benchmarks.versus.report import failures, geometric_mean, ratios, summary
 from benchmarks.versus.work import Work
 
 CLUSTER = """\
@@ -71,7 +71,7 @@ def test_contenders_start_from_the_same_loss(tmp_path: Path) -> None:
         "interleaved": ("pipeline", pipes | {"schedule": "interleaved", "cuts": [3, 4, 5]}),
         "ours": ("ours", {"package": str(tmp_path / "package")}),
     }
-    job = {"model": "dlrm", "batch": BATCH, "warm_up": 1, "steps": 1}
+    job = {"model": "dlrm", "batch": BATCH, "warm_up": 1, "steps": 1, "patience": 1e9}
     rows = [{"name": name, "kind": kind, "options": options} for name, (kind, options) in runs.items()]
     (tmp_path / "job.json").write_text(json.dumps(job | {"runs": rows}))
     launch(Path(worker.__file__), 2, [str(tmp_path / "job.json"), str(tmp_path / "result.json")], quiet=True, timeout_s=120)
@@ -105,7 +105,9 @@ def test_blocks_are_timed_one_by_one() -> None:
 
 def test_the_report_counts_ratios() -> None:
     steps = {"autopart": [1.0, 2.0, 1.0], "DDP even": [2.0, 6.0, 4.0], "even pipeline": [1.5, 3.0, 2.0]}
-    record = {"case": {"name": "case", "uniform": False}, "steps_s": steps, "simulated_s": 1.0}
+    tried = {"FSDP2, even": {"error": "out of memory"}, "DDP even, 1 MB": {"step_s": 2.0}}
+    record = {"case": {"name": "case", "uniform": False}, "steps_s": steps, "simulated_s": 1.0, "tried": tried}
+    assert failures([record]) == ["* case, out of memory: FSDP2, even."]
     assert ratios(record, "DDP even") == [2.0, 3.0, 4.0]
     assert geometric_mean([2.0, 8.0]) == pytest.approx(4.0)
     assert any("3.00 times" in line and "DDP even" in line for line in summary([record]))
