@@ -40,7 +40,7 @@ def main() -> None:
 def _run(work: Work, run: dict[str, Any], warm_up: int, steps: int) -> dict[str, Any]:
     """Seconds of a step, as the clock of this rank has it between two points at which all ranks meet; the first step's loss."""
     step = CONTENDERS[run["kind"]](work, **run["options"])
-    loss = _total(step() if step else None)
+    loss = total(step() if step else None)
     _repeat(step, warm_up - 1)
     dist.barrier()
     start = perf_counter()
@@ -54,7 +54,7 @@ def _repeat(step: Step | None, times: int) -> None:
         step()  # type: ignore[misc]
 
 
-def _total(loss: torch.Tensor | None) -> float:
+def total(loss: torch.Tensor | None) -> float:
     """Over all ranks."""
     found = torch.zeros(1) if loss is None else loss.reshape(1).float()
     dist.all_reduce(found)
