@@ -33,6 +33,7 @@ from autopart.runtime.zero import ZeroGroup
 from autopart.sharding.placement import Partial, Replicate, Shard
 
 Key = tuple[int, bool]  # microbatch, backward?
+NOTHING = nullcontext()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +150,7 @@ class Executor:
             for summer in self.summers:
                 summer.watch(last=last)
         self._wait(run, action)
-        with run.recorder.running(action) if run.recorder else nullcontext():
+        with run.recorder.running(action) if run.recorder else NOTHING:
             self._compute(run, action)
         for peer in receives:
             self._retire(run, peer, (action.microbatch, action.backward))
@@ -180,7 +181,7 @@ class Executor:
     def _forward(self, run: _Run, m: int) -> None:
         leaves = {transfer.value: self._received(run, transfer, m) for transfer in self.incoming}
         known = {**run.feeds(m), **leaves}
-        lending = self.lender.forward() if self.lender else nullcontext()
+        lending = self.lender.forward() if self.lender else NOTHING
         with torch.set_grad_enabled(run.training), self._random(run, m), self._precision(), lending:
             result = self.stage.forward(self.tree, *(known[name] for name in self.takes))
         values = (result,) if len(self.stage.gives) == 1 else tuple(result or ())
@@ -192,7 +193,7 @@ class Executor:
 
     def _received(self, run: _Run, transfer: Transfer, m: int) -> Tensor:
         """A value of an earlier stage, as a leaf that will have a gradient."""
-        arrived = sorted(self._arrived(run, transfer, m, backward=False), key=lambda found: found[0].target_start)
+        arrived = self._arrived(run, transfer, m, backward=False)
         whole = self._assembled(transfer, arrived)
         return whole.requires_grad_() if run.training and transfer.differentiable else whole
 
@@ -204,7 +205,7 @@ class Executor:
             if grad is not None and value.requires_grad:
                 roots.append(value)
                 grads.append(grad.to(value.dtype))
-        with self.lender.backward() if self.lender else nullcontext():
+        with self.lender.backward() if self.lender else NOTHING:
             if roots:
                 torch.autograd.backward(roots, grads)
 
@@ -214,7 +215,7 @@ class Executor:
         for transfer in self.outgoing:
             if transfer.value != name or not transfer.differentiable:
                 continue
-            arrived = sorted(self._arrived(run, transfer, m, backward=True), key=lambda found: found[0].source_start)
+            arrived = self._arrived(run, transfer, m, backward=True)
             term = self._assembled_gradient(transfer, arrived)
             found = term if found is None else found + term
         return found
@@ -253,10 +254,15 @@ class Executor:
                 run.recorder.arrived(arrival.route.peer, action)
 
     def _arrived(self, run: _Run, transfer: Transfer, m: int, *, backward: bool) -> list[tuple[Piece, Tensor]]:
-        """The pieces of a transfer, which are there."""
-        arrivals = run.arrivals.get((m, backward), ())
-        found = [arrival for arrival in arrivals if arrival.route.transfer is transfer]
-        return [(arrival.route.piece, arrival.buffer.to(self.world.device)) for arrival in found]
+        """The pieces of a transfer, which are there, in the order of this rank's rows."""
+        found = [
+            (arrival.route.piece, arrival.buffer.to(self.world.device))
+            for arrival in run.arrivals.get((m, backward), ())
+            if arrival.route.transfer is transfer
+        ]
+        if len(found) > 1:
+            found.sort(key=lambda each: each[0].source_start if backward else each[0].target_start)
+        return found
 
     def _assembled(self, transfer: Transfer, arrived: Sequence[tuple[Piece, Tensor]]) -> Tensor:
         match transfer.placement:
@@ -328,11 +334,11 @@ class Executor:
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.precision != "bfloat16":
-            return nullcontext()
+            return NOTHING
         return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
 
     def _random(self, run: _Run, m: int) -> AbstractContextManager[object]:
-        return seeded((*run.seed, self.spec.index, m, self.replica), self.world.device) if self.spec.random else nullcontext()
+        return seeded((*run.seed, self.spec.index, m, self.replica), self.world.device) if self.spec.random else NOTHING
 
     def _at(self, doing: Callable[[], str]) -> AbstractContextManager[object]:
         return noted(lambda: f"rank {self.world.rank}, stage {self.spec.index}, in {doing()}")

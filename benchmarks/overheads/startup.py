@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -72,16 +73,17 @@ def timed(command: Sequence[str], until: bytes = b"") -> dict[str, list[float]]:
     """Seconds until the command prints a line that starts with ``until`` ("": until it ends), and processor seconds of it and
     of all that it started and waited for, until its end.
     """
-    start = perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment())
-    assert process.stdout is not None, "a pipe was asked for"
-    assert process.stderr is not None, "a pipe was asked for"
-    wall_s = 0.0
-    for line in process.stdout:
-        if until and not wall_s and line.startswith(until):
-            wall_s = perf_counter() - start
-    said = process.stderr.read()
-    _, status, used = os.wait4(process.pid, 0)
+    wall_s, start = 0.0, perf_counter()
+    with tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=_environment())
+        assert process.stdout is not None, "a pipe was asked for"
+        with process.stdout as stdout:
+            for line in stdout:
+                if until and not wall_s and line.startswith(until):
+                    wall_s = perf_counter() - start
+        _, status, used = os.wait4(process.pid, 0)
+        stderr.seek(0)
+        said = stderr.read()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode or (until and not wall_s):
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}\n{said.decode(errors='replace')[-2000:]}")
