@@ -91,4 +91,6 @@ def timed(command: Sequence[str], until: bytes = b"") -> dict[str, list[float]]:
 
 
 def _environment() -> dict[str, str]:
-    return {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **os.environ}
+    """One thread a process, messages over the loopback, and models that find their chain."""
+    path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))
+    return {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **os.environ, "PYTHONPATH": path}
