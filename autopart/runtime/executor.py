@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from autopart.program.pieces import messages, shape
+from autopart.program.pieces import shape
 from autopart.program.program import Action, Kind, Piece, Transfer
 from autopart.program.steps import Step, describe, places, split_steps
 from autopart.runtime.comm import Axis
@@ -23,6 +24,7 @@ from autopart.runtime.gradients import GradientSummer
 from autopart.runtime.lending import Lender
 from autopart.runtime.package import LOSS, Package, Stage
 from autopart.runtime.recorder import Recorder
+from autopart.runtime.routes import Route, routes
 from autopart.runtime.rows import joined, part
 from autopart.runtime.surroundings import noted, seeded
 from autopart.runtime.tree import Tree, torch_dtype
@@ -31,13 +33,14 @@ from autopart.runtime.zero import ZeroGroup
 from autopart.sharding.placement import Partial, Replicate, Shard
 
 Key = tuple[int, bool]  # microbatch, backward?
+NOTHING = nullcontext()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Arrival:
     """A piece on its way: the buffer it is written to."""
 
-    piece: Piece
+    route: Route
     buffer: Tensor
     work: dist.Work
 
@@ -48,9 +51,8 @@ class _Sent:
 
     work: dist.Work
     buffer: Tensor
-    peer: int
+    route: Route
     key: Key
-    doing: str
 
 
 @dataclass(eq=False)
@@ -88,8 +90,7 @@ class Executor:
         self.stage.device = world.device
         self.stage.tensor = self._columns()
         self.steps = [step for step in split_steps(program.actions[world.rank]) if step.action.kind is not Kind.UPDATE]
-        self.tags = {transfer: 2 * program.microbatches * i for i, transfer in enumerate(program.transfers)}
-        self.pieces = {backward: messages(program, backward=backward) for backward in (False, True)}
+        self.receives, self.sends = routes(program, world)
         self.incoming = [transfer for transfer in program.transfers if transfer.target == index]
         self.outgoing = [transfer for transfer in program.transfers if transfer.source == index]
         self.takes = self.stage.takes()
@@ -114,7 +115,7 @@ class Executor:
         if self.stage.prologue is None:
             return
         self.stage.replicas = self.axis(whole=True)
-        with torch.no_grad(), self._at("the prologue"):
+        with torch.no_grad(), self._at(lambda: "the prologue"):
             self.stage.prologue(self.tree, *(inputs[name] for name in self.stage.counts()))
 
     def run(
@@ -130,9 +131,9 @@ class Executor:
         last = max((i for i, step in enumerate(steps) if step.action.kind is Kind.BACKWARD), default=-1)
         try:
             for i, step in enumerate(steps):
-                with self._at(describe(step.action)):
+                with self._at(partial(describe, step.action)):
                     self._play(run, steps[i : i + 2], last=i == last)
-            with self._at("the end of the step"):
+            with self._at(lambda: "the end of the step"):
                 self._retire(run)
         except BaseException:
             for summer in self.summers:
@@ -149,7 +150,7 @@ class Executor:
             for summer in self.summers:
                 summer.watch(last=last)
         self._wait(run, action)
-        with run.recorder.running(action) if run.recorder else nullcontext():
+        with run.recorder.running(action) if run.recorder else NOTHING:
             self._compute(run, action)
         for peer in receives:
             self._retire(run, peer, (action.microbatch, action.backward))
@@ -180,7 +181,7 @@ class Executor:
     def _forward(self, run: _Run, m: int) -> None:
         leaves = {transfer.value: self._received(run, transfer, m) for transfer in self.incoming}
         known = {**run.feeds(m), **leaves}
-        lending = self.lender.forward() if self.lender else nullcontext()
+        lending = self.lender.forward() if self.lender else NOTHING
         with torch.set_grad_enabled(run.training), self._random(run, m), self._precision(), lending:
             result = self.stage.forward(self.tree, *(known[name] for name in self.takes))
         values = (result,) if len(self.stage.gives) == 1 else tuple(result or ())
@@ -192,7 +193,7 @@ class Executor:
 
     def _received(self, run: _Run, transfer: Transfer, m: int) -> Tensor:
         """A value of an earlier stage, as a leaf that will have a gradient."""
-        arrived = sorted(self._arrived(run, transfer, m, backward=False), key=lambda found: found[0].target_start)
+        arrived = self._arrived(run, transfer, m, backward=False)
         whole = self._assembled(transfer, arrived)
         return whole.requires_grad_() if run.training and transfer.differentiable else whole
 
@@ -204,7 +205,7 @@ class Executor:
             if grad is not None and value.requires_grad:
                 roots.append(value)
                 grads.append(grad.to(value.dtype))
-        with self.lender.backward() if self.lender else nullcontext():
+        with self.lender.backward() if self.lender else NOTHING:
             if roots:
                 torch.autograd.backward(roots, grads)
 
@@ -214,7 +215,7 @@ class Executor:
         for transfer in self.outgoing:
             if transfer.value != name or not transfer.differentiable:
                 continue
-            arrived = sorted(self._arrived(run, transfer, m, backward=True), key=lambda found: found[0].source_start)
+            arrived = self._arrived(run, transfer, m, backward=True)
             term = self._assembled_gradient(transfer, arrived)
             found = term if found is None else found + term
         return found
@@ -233,35 +234,35 @@ class Executor:
         if not step.receives or key in run.posted:
             return
         run.posted.add(key)
-        run.arrivals[key] = [
-            self._receive(piece, peer, *key)
-            for peer in step.receives
-            for piece in self.pieces[step.action.backward][peer, self.world.rank]
-        ]
+        m, backward = key
+        run.arrivals[key] = [self._receive(route, m) for peer in step.receives for route in self.receives[peer, backward]]
 
-    def _receive(self, piece: Piece, peer: int, m: int, backward: bool) -> _Arrival:
-        transfer = piece.transfer
-        buffer = torch.empty(shape(piece, self.program.batch_size), dtype=torch_dtype(transfer.dtype), device=self.world.wire)
-        with failing_as(self._message("receiving", transfer, m, peer, backward)):
-            work = dist.irecv(buffer, self.world.process_of[peer], self._group(backward), self._tag(transfer, m, backward))
+    def _receive(self, route: Route, m: int) -> _Arrival:
+        buffer = torch.empty(route.shape, dtype=route.dtype, device=self.world.wire)
+        with failing_as(partial(route.receiving, m)):
+            work = dist.irecv(buffer, route.process, route.group, route.tag_of(m))
         assert work is not None
-        return _Arrival(piece, buffer, work)
+        return _Arrival(route, buffer, work)
 
     def _wait(self, run: _Run, action: Action) -> None:
         """Until the messages that a computation reads are there."""
-        m, backward = action.microbatch, action.backward
-        for arrival in run.arrivals.get((m, backward), ()):
-            peer = arrival.piece.target_rank if backward else arrival.piece.source_rank
-            with failing_as(self._message("receiving", arrival.piece.transfer, m, peer, backward)):
+        m = action.microbatch
+        for arrival in run.arrivals.get((m, action.backward), ()):
+            with failing_as(partial(arrival.route.receiving, m)):
                 arrival.work.wait()
             if run.recorder:
-                run.recorder.arrived(peer, action)
+                run.recorder.arrived(arrival.route.peer, action)
 
     def _arrived(self, run: _Run, transfer: Transfer, m: int, *, backward: bool) -> list[tuple[Piece, Tensor]]:
-        """The pieces of a transfer, which are there."""
-        arrivals = run.arrivals.get((m, backward), ())
-        found = [arrival for arrival in arrivals if arrival.piece.transfer == transfer]
-        return [(arrival.piece, arrival.buffer.to(self.world.device)) for arrival in found]
+        """The pieces of a transfer, which are there, in the order of this rank's rows."""
+        found = [
+            (arrival.route.piece, arrival.buffer.to(self.world.device))
+            for arrival in run.arrivals.get((m, backward), ())
+            if arrival.route.transfer is transfer
+        ]
+        if len(found) > 1:
+            found.sort(key=lambda each: each[0].source_start if backward else each[0].target_start)
+        return found
 
     def _assembled(self, transfer: Transfer, arrived: Sequence[tuple[Piece, Tensor]]) -> Tensor:
         match transfer.placement:
@@ -299,20 +300,18 @@ class Executor:
         return sum(terms[1:], terms[0])
 
     def _send(self, run: _Run, peer: int, m: int, *, backward: bool) -> None:
-        for piece in self.pieces[backward][self.world.rank, peer]:
-            transfer = piece.transfer
+        for route in self.sends[peer, backward]:
+            piece, transfer = route.piece, route.transfer
             value = self._leaf_gradient(run, transfer, m) if backward else run.given[m][transfer.value].detach()
             start = piece.target_start if backward else piece.source_start
             if isinstance(transfer.placement, Shard):
                 value = part(value, transfer.placement, self.share, start, piece.rows)
-            moved = value.to(self.world.wire, torch_dtype(transfer.dtype)).contiguous()
-            wanted = shape(piece, self.program.batch_size)
-            assert tuple(moved.shape) == wanted, f"{transfer.value} is {tuple(moved.shape)}, the program says {wanted}"
-            doing = self._message("sending", transfer, m, peer, backward)
-            with failing_as(doing):
-                work = dist.isend(moved, self.world.process_of[peer], self._group(backward), self._tag(transfer, m, backward))
+            moved = value.to(self.world.wire, route.dtype).contiguous()
+            assert moved.shape == route.shape, f"{transfer.value} is {tuple(moved.shape)}, the program says {route.shape}"
+            with failing_as(partial(route.sending, m)):
+                work = dist.isend(moved, route.process, route.group, route.tag_of(m))
             assert work is not None
-            run.sends.append(_Sent(work, moved, peer, (m, backward), doing))
+            run.sends.append(_Sent(work, moved, route, (m, backward)))
 
     def _leaf_gradient(self, run: _Run, transfer: Transfer, m: int) -> Tensor:
         leaf = run.leaves[m][transfer.value]
@@ -324,33 +323,22 @@ class Executor:
         """
         waiting = []
         for sent in run.sends:
-            if peer is not None and (sent.peer != peer or self.places[peer][sent.key] > self.places[peer][key]):
+            if peer is not None and (sent.route.peer != peer or self.places[peer][sent.key] > self.places[peer][key]):
                 waiting.append(sent)
                 continue
-            with failing_as(sent.doing):
+            with failing_as(partial(sent.route.sending, sent.key[0])):
                 sent.work.wait()
         run.sends = waiting
-
-    def _group(self, backward: bool) -> dist.ProcessGroup:
-        return self.world.backward if backward else self.world.forward
-
-    def _tag(self, transfer: Transfer, m: int, backward: bool) -> int:
-        return self.tags[transfer] + 2 * m + backward
-
-    def _message(self, verb: str, transfer: Transfer, m: int, peer: int, backward: bool) -> str:
-        what = f"the gradient of {transfer.value}" if backward else transfer.value
-        way = "from" if verb == "receiving" else "to"
-        return f"{verb} {what} of microbatch {m} {way} rank {peer}"
 
     # Surroundings of a computation
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.precision != "bfloat16":
-            return nullcontext()
+            return NOTHING
         return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
 
     def _random(self, run: _Run, m: int) -> AbstractContextManager[object]:
-        return seeded((*run.seed, self.spec.index, m, self.replica), self.world.device) if self.spec.random else nullcontext()
+        return seeded((*run.seed, self.spec.index, m, self.replica), self.world.device) if self.spec.random else NOTHING
 
-    def _at(self, doing: str) -> AbstractContextManager[object]:
-        return noted(f"rank {self.world.rank}, stage {self.spec.index}, in {doing}")
+    def _at(self, doing: Callable[[], str]) -> AbstractContextManager[object]:
+        return noted(lambda: f"rank {self.world.rank}, stage {self.spec.index}, in {doing()}")

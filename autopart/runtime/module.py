@@ -65,6 +65,8 @@ class DistributedModule(nn.Module):
         for table in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
             setattr(self, table, getattr(self._tree, table))
         self._executor = self._make_executor(summers(held, self._world, self._tree, bucket_bytes))
+        inputs = [source.value for source in self._package.inputs]
+        self._dtypes = {value.name: torch_dtype(value.dtype) for value in inputs if value.floating}
         self._recorder: Recorder | None = None
         self._load_constants()
 
@@ -212,9 +214,8 @@ class DistributedModule(nn.Module):
 
     def _moved(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """On this rank's device; floating inputs in the precision that the model was traced in."""
-        dtypes = {source.value.name: torch_dtype(source.value.dtype) for source in self._package.inputs if source.value.floating}
         return {
-            name: tensor.to(self._world.device, dtypes.get(name, tensor.dtype), non_blocking=True)
+            name: tensor.to(self._world.device, self._dtypes.get(name, tensor.dtype), non_blocking=True)
             for name, tensor in tensors.items()
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 
@@ -23,18 +23,26 @@ def seeded(key: tuple[int, ...], device: torch.device) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def noted(place: str) -> Iterator[None]:
-    """Adds to an error where it happened; a RunError that says so itself is left alone."""
-    try:
-        yield
-    except RunError as error:
-        if error.where:
-            raise
-        raise RunError(error.what, where=place, remedy=error.remedy) from error.__cause__
-    except Exception as error:
-        error.add_note(place)
-        raise
+class noted:  # noqa: N801  (a context manager)
+    """Adds to an error where it happened; a RunError that says so itself is left alone. ``place`` is asked for when one does.
+
+    A class, for it stands around every computation: contextlib's generators take several times as long.
+    """
+
+    __slots__ = ("place",)
+
+    def __init__(self, place: Callable[[], str]) -> None:
+        self.place = place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, RunError):
+            if not error.where:
+                raise RunError(error.what, where=self.place(), remedy=error.remedy) from error.__cause__
+        elif isinstance(error, Exception):
+            error.add_note(self.place())
 
 
 @contextmanager

@@ -21,6 +21,9 @@ class Tree(nn.Module):
         self._lent: dict[str, Callable[[], Tensor]] = {}
 
     def __getattr__(self, name: str) -> Any:
+        held = self.__dict__.get("_modules", {}).get(name)  # most of what is read, and quicker than what follows
+        if held is not None:
+            return held
         lent = self.__dict__.get("_lent", {}).get(name)
         return super().__getattr__(name) if lent is None else lent()
 
@@ -28,9 +31,11 @@ class Tree(nn.Module):
         if isinstance(key, slice):
             return [self[index] for index in range(key.start, key.stop)]
         name = str(key)
+        if name in self._lent:
+            return self._lent[name]()
         for table in (self._modules, self._parameters, self._buffers):
             if name in table:
-                return self._lent[name]() if name in self._lent else table[name]
+                return table[name]
         raise KeyError(f"{name!r} is not on this rank; it holds {', '.join(self._names()) or 'nothing'}")
 
     def _names(self) -> Iterable[str]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -50,12 +49,24 @@ def members(ranks: Iterable[int]) -> Ranks:
     return tuple(sorted(set(ranks)))
 
 
-@contextmanager
-def failing_as(doing: str) -> Iterator[None]:
-    """Turns what c10d raises into one message that says what this rank was doing."""
-    try:
-        yield
-    except (RuntimeError, ValueError) as error:
+class failing_as:  # noqa: N801  (a context manager)
+    """Turns what c10d raises into one message that says what this rank was doing, which is asked for only then.
+
+    A class, for it stands around every message: contextlib's generators take several times as long.
+    """
+
+    __slots__ = ("doing",)
+
+    def __init__(self, doing: str | Callable[[], str]) -> None:
+        self.doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, RuntimeError | ValueError):
+            return
+        doing = self.doing if isinstance(self.doing, str) else self.doing()
         raise RunError(
             f"stopped while {doing}: {_reason(error)}",
             remedy="Another rank died, hangs, or is much slower: its own message is the one to read first.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -13,6 +12,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from autopart.runtime import DistributedModule, Package
 from benchmarks.versus.pipelines import pipeline
 from benchmarks.versus.tensor import tensor_parallel
 from benchmarks.versus.work import Step, Work, group_of, sgd
@@ -48,12 +48,10 @@ def fsdp(work: Work, shares: Sequence[int]) -> Step | None:
     return _shared(work, ranks, [shares[rank] for rank in ranks], wrap)
 
 
-def ours(work: Work, package: str) -> Step:
+def ours(work: Work, package: str | Package) -> Step:
     """The package of a plan; every rank of the cluster runs it, used or not."""
-    from autopart.runtime import DistributedModule
-
-    module = DistributedModule(Path(package), backend="gloo")
-    module.load_checkpoint(Path(package) / "weights.pt")
+    module = DistributedModule(package, backend="gloo")
+    module.load_checkpoint(module.package.folder / "weights.pt")
     optimizer = sgd(module.parameters())
     inputs, targets = work.batch
 

@@ -30,12 +30,12 @@ def pipeline(work: Work, grid: Sequence[Sequence[int]], cuts: Sequence[int], sch
     replica, column = place
     share = work.batch_size // len(grid)
     inputs, targets = work.rows(replica * share, share)
-    pieces = _pieces(work, cuts)
-    own = [(number, piece) for number, piece in enumerate(pieces) if number % len(grid[0]) == column]
-    stages = [PipelineStage(piece, number, len(pieces), torch.device("cpu"), group=rows[replica]) for number, piece in own]
+    made = pieces(work, cuts)
+    own = [(number, piece) for number, piece in enumerate(made) if number % len(grid[0]) == column]
+    stages = [PipelineStage(piece, number, len(made), torch.device("cpu"), group=rows[replica]) for number, piece in own]
     for stage in stages:  # groups number their processes by rank, whatever the order of the stages
         row = grid[replica]
-        stage.stage_index_to_group_rank = {n: sorted(row).index(row[n % len(row)]) for n in range(len(pieces))}
+        stage.stage_index_to_group_rank = {n: sorted(row).index(row[n % len(row)]) for n in range(len(made))}
     parameters = [parameter for _, piece in own for parameter in piece.parameters()]
     optimizer = sgd(parameters)
     losses: list[Tensor] = []
@@ -47,7 +47,7 @@ def pipeline(work: Work, grid: Sequence[Sequence[int]], cuts: Sequence[int], sch
         plays = ONE_STAGE[schedule](stages[0], microbatches, loss_fn=loss_of)
     else:
         plays = ScheduleInterleaved1F1B(stages, microbatches, loss_fn=loss_of)  # type: ignore[assignment,arg-type]
-    first, last = own[0][0] == 0, own[-1][0] == len(pieces) - 1
+    first, last = own[0][0] == 0, own[-1][0] == len(made) - 1
 
     def step() -> Tensor | None:
         losses.clear()
@@ -62,7 +62,7 @@ def pipeline(work: Work, grid: Sequence[Sequence[int]], cuts: Sequence[int], sch
     return step
 
 
-def _pieces(work: Work, cuts: Sequence[int]) -> list[nn.Module]:
+def pieces(work: Work, cuts: Sequence[int]) -> list[nn.Module]:
     blocks = list(work.model().blocks)
     return [Chain(blocks[start:stop]) for start, stop in pairwise((0, *cuts, len(blocks)))]
 

@@ -43,7 +43,7 @@ def main() -> None:
 def _run(work: Work, run: dict[str, Any], warm_up: int, steps: int, limit_s: float) -> dict[str, Any]:
     """Seconds of a step, the mean of ``steps`` or, of one that takes longer than the limit, of one; the first step's loss."""
     step = CONTENDERS[run["kind"]](work, **run["options"])
-    loss = _total(step() if step else None)
+    loss = total(step() if step else None)
     _repeat(step, warm_up - 1)
     first_s = _seconds(step, 1)
     rest = steps - 1 if first_s <= limit_s else 0
@@ -66,7 +66,7 @@ def _repeat(step: Step | None, times: int) -> None:
         step()  # type: ignore[misc]
 
 
-def _total(loss: torch.Tensor | None) -> float:
+def total(loss: torch.Tensor | None) -> float:
     """Over all ranks."""
     found = torch.zeros(1) if loss is None else loss.reshape(1).float()
     dist.all_reduce(found)
