@@ -16,6 +16,7 @@ from cost_models.compute import Demand, op_s
 from cost_models.fitted import fit
 from cost_models.hardware import DeviceType
 from cost_models.measured import Measurements, Model, Sample, Stretch, read
+from cost_models.memory import update_traffic_bytes
 
 LARGE_BYTES = 2**24
 
@@ -107,10 +108,15 @@ def stream_s(device: DeviceType, nbytes: float) -> float:
 
 
 def packing_s(device: DeviceType, nbytes: float) -> float:
-    """So many bytes of gradients copied to new memory, once a step: as measured, else a pass that reads and writes them."""
+    """So many bytes of gradients copied to new memory, once a step: as measured, else a pass that reads and writes them, which is
+    as fast as an update if one was measured.
+    """
     known = own_measurements(device)
     if known and known.packing:
         return _interpolated(known.packing, nbytes) * known.stretch.update
+    if known and known.updates:
+        optimizer = min(known.updates)
+        return update_s(device, optimizer, 2 * nbytes / update_traffic_bytes(optimizer, "float32"), 2 * nbytes)
     return _pass_s(device, 2 * nbytes)
 
 
