@@ -117,7 +117,7 @@ CASES = (
     # Replicas that send at the same time, one that sends to two, stages that take turns on the hosts and so use both directions;
     # sums over all ranks; columns that send each other partial sums.
     over("gpt", "line, two pipelines", (Part(0.65, (0, 1), (2, 2)), Part(1.0, (2, 3), (2, 2))), 4),
-    over("bert", "line, two pipelines", (Part(0.65, (0, 1), (3, 1)), Part(1.0, (2, 3), (2, 2))), 4),
+    over("bert", "line, two pipelines", (Part(0.65, (0, 1), (4, 4)), Part(1.0, (2, 3), (4, 4))), 2),
     over("resnet", "line, one then data", (Part(0.6, (0,), (12,)), Part(1.0, (2, 3), (6, 6))), 4),
     over("gpt", "line, stages in turns", tuple(Part(u, (r,), (2,)) for u, r in ((0.3, 0), (0.45, 2), (0.8, 1), (1.0, 3))), 8),
     over("resnet", "line, data", (Part(1.0, (0, 1, 2, 3), (16, 16, 8, 8)),)),
