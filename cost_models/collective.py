@@ -10,17 +10,20 @@ IJHPCA 19(1), 2005; Patarasu and Yuan, JPDC 69(2), 2009, for the ring's optimali
     broadcast                    binomial tree     ceil(log2 p) (a + n/B)
                                  scatter and ring  (ceil(log2 p) + p-1) a + 2 (p-1)/p n/B
 
-Gloo has no hierarchy. A message takes c of its sender's and of its receiver's time, a byte C. Whoever receives in a collective
-first tells the sender that there is room, so a message takes 2a: measured over links of 10 ms 2.0 to 2.3 times a for every step
-of a ring of 2 to 4 ranks, and once for an all-to-all whatever p is (1.0 between two ranks whose receive was posted before). A
-ring moves each part in two halves, one under way while the other is asked for (gloo/allreduce.cc, gloo/allgather.cc). Of two
-ranks that exchange, the later one's message goes first: that there is room for the other's queues behind it (gloo/alltoall.cc;
-measured, 12.5 MiB each way at 119 MiB/s: 210 to 245 ms, 124 to 175 ms by all_gather, which waits for the first halves alone).
+Gloo has no hierarchy. A message takes c of its sender's and of its receiver's time, a byte C, and a byte that is read or written
+to add up what came m. Whoever receives first tells the sender that there is room, so a message takes 2a: measured over links of
+10 ms 2.0 to 2.3 times a for every step of a ring of 2 to 4 ranks, and once for an exchange whatever p is. A ring moves each part
+in two halves, one under way while the other is asked for (gloo/allreduce.cc, gloo/allgather.cc). Gloo's own all_to_all sends
+before it says that there is room, which queues behind what it sends: the messages of two ranks to each other go one after the
+other. The runtime asks first (``runtime.exchange``), and they pass each other: measured over 119 and 33 MB/s, 14 MB in all
+between two ranks, 62 and 230 ms by exchange, 135 and 430 ms by all_to_all. Inside a node both directions are copied by the same
+processors, one after the other.
 
-    a step of a ring             gloo              4 c + max(n/(p B), 2 n/p C, 2a + n/(2 p B))
-    all_reduce, all_gather       ring              2 (p-1) steps, p-1 steps
-    all_to_all                   all at once       2 (p-1) c + 2a + (p-1)/p n max(1/B, 2C); of two ranks n max(1/B, C)
-    reduce_scatter               all at once       as all_to_all, which the runtime calls: gloo's own is an all_reduce
+    a step of a ring             gloo              4 c + max(n/(p B), 2 n/p C, 2a + n/(2 p B)), and 3 n/p m with C where it adds
+    all_reduce, all_gather       ring              2 (p-1) steps of which half add, p-1 steps
+    all_to_all                   exchange          2 (p-1) c + 2a + (p-1)/p n max(1/B, 2C)
+    all_gather of two ranks      exchange          the same
+    reduce_scatter               exchange          the same and (p+1)/p n m: gloo's own is an all_reduce
 
 Over several nodes a ring passes each uplink once in each direction, so all ranks of a node together have one uplink: the
 ring's slowest link sets its pace. The cheaper of the known algorithms is what a library's tuner would take.
@@ -48,7 +51,8 @@ class Topology:
     across: Link = UNUSED_LINK
     library: Library = "nccl"
     message_cpu_s: float = 0.0  # that a message takes from each of its ends, on the slowest device,
-    byte_cpu_s: float = 0.0  # and a byte
+    byte_cpu_s: float = 0.0  # and a byte;
+    memory_byte_s: float = 0.0  # and one that is read or written to add up what came
 
     @property
     def ranks(self) -> int:
@@ -83,11 +87,10 @@ def all_gather_s(nbytes: float, topology: Topology) -> float:
 
 
 def ring_all_gather_s(nbytes: float, topology: Topology) -> float:
-    """As ``all_gather_s``, by the library's own call. Gloo's sends before it receives: of two ranks one waits for half a part."""
+    """As ``all_gather_s``, by the library's own call; two ranks exchange theirs under gloo."""
     if topology.library == "nccl":
         return _ring_s(nbytes, topology.ranks, topology.slowest)
-    waited = nbytes / 4 / topology.slowest.bandwidth_bytes_per_s if topology.ranks == 2 else 0.0
-    return _gloo_ring_s(nbytes, topology) + waited
+    return all_to_all_s(nbytes, topology) if topology.ranks == 2 else _gloo_ring_s(nbytes, topology)
 
 
 def all_gather_uneven_s(parts: Sequence[float], topology: Topology) -> float:
@@ -98,18 +101,21 @@ def all_gather_uneven_s(parts: Sequence[float], topology: Topology) -> float:
 
 def reduce_scatter_s(nbytes: float, topology: Topology) -> float:
     """Everybody gets an equal part of the sum of everybody's ``nbytes``."""
-    return all_gather_s(nbytes, topology)
+    ranks = topology.ranks
+    adding_s = (ranks + 1) / ranks * nbytes * topology.memory_byte_s if ranks > 1 else 0.0
+    return all_gather_s(nbytes, topology) + adding_s
 
 
 def reduce_scatter_uneven_s(parts: Sequence[float], topology: Topology) -> float:
     """As ``reduce_scatter_s`` where the ranks get unequal parts."""
-    return all_gather_uneven_s(parts, topology)
+    assert len(parts) == topology.ranks, f"{len(parts)} parts for {topology.ranks} ranks"
+    return reduce_scatter_s(max(parts) * len(parts), topology)
 
 
 def all_reduce_s(nbytes: float, topology: Topology) -> float:
     """Everybody gets the sum of everybody's ``nbytes``."""
     if topology.library == "gloo":
-        return 2 * _gloo_ring_s(nbytes, topology)
+        return _gloo_ring_s(nbytes, topology, adds=True) + _gloo_ring_s(nbytes, topology)
     flat = 2 * _ring_s(nbytes, topology.ranks, topology.slowest)
     return min(flat, hierarchical_all_reduce_s(nbytes, topology))
 
@@ -120,13 +126,15 @@ def all_reduce_handling_s(nbytes: float, topology: Topology) -> float:
     if ranks < 2 or nbytes <= 0:
         return 0.0
     byte_cpu_s = topology.byte_cpu_s if topology.nodes > 1 else 0.0
-    return 2 * (ranks - 1) * (4 * topology.message_cpu_s + 2 * nbytes / ranks * byte_cpu_s)
+    part = nbytes / ranks
+    adding_s = (ranks - 1) * 3 * part * topology.memory_byte_s
+    return 2 * (ranks - 1) * (4 * topology.message_cpu_s + 2 * part * byte_cpu_s) + adding_s
 
 
 def axis_sum_s(nbytes: float, topology: Topology) -> float:
     """As ``all_reduce_s``, of values that the ranks of an axis share: two ranks under gloo send each other theirs."""
     if topology.library == "gloo" and topology.ranks == 2:
-        return all_to_all_s(2 * nbytes, topology)
+        return all_to_all_s(2 * nbytes, topology) + 3 * nbytes * topology.memory_byte_s
     return all_reduce_s(nbytes, topology)
 
 
@@ -142,8 +150,7 @@ def all_to_all_s(nbytes: float, topology: Topology) -> float:
     if topology.library == "nccl":
         return topology.slowest.latency_s + max(inside, across)
     handled_s = 2 * (ranks - 1) / ranks * nbytes * topology.byte_cpu_s if topology.nodes > 1 else 0.0
-    directions = 2 if ranks == 2 else 1
-    moved_s = max(directions * max(inside, across), handled_s)
+    moved_s = max(2 * inside, across, handled_s)
     return 2 * (ranks - 1) * topology.message_cpu_s + 2 * topology.slowest.latency_s + moved_s
 
 
@@ -173,12 +180,15 @@ def _ring_s(nbytes: float, ranks: int, link: Link) -> float:
     return (ranks - 1) * link.transfer_s(nbytes / ranks)
 
 
-def _gloo_ring_s(nbytes: float, topology: Topology) -> float:
-    """One way around in halves, of which one moves while the next step's receiver says that it is ready."""
+def _gloo_ring_s(nbytes: float, topology: Topology, *, adds: bool = False) -> float:
+    """One way around in halves, of which one moves while the next step's receiver says that it is ready. ``adds``: what comes, to
+    what is there.
+    """
     ranks, link = topology.ranks, topology.slowest
     if ranks < 2 or nbytes <= 0:
         return 0.0
     part = nbytes / ranks
     part_s = part / link.bandwidth_bytes_per_s
-    handled_s = 2 * part * topology.byte_cpu_s if topology.nodes > 1 else 0.0
+    handled_s = 2 * part * topology.byte_cpu_s if topology.nodes > 1 else part_s
+    handled_s += 3 * part * topology.memory_byte_s if adds else 0.0
     return (ranks - 1) * (4 * topology.message_cpu_s + max(part_s, handled_s, 2 * link.latency_s + part_s / 2))

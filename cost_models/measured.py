@@ -89,7 +89,8 @@ class Stretch:
 class Measurements:
     """All of a costs file. ``device`` is the type as its datasheet had it then, without measurements.
 
-    ``updates``: by optimizer, (elements, seconds) ascending. All prices are multiplied by ``stretch``.
+    ``updates``: by optimizer, (elements, seconds) ascending; ``packing``: (bytes, seconds) of gradients copied to new memory, one
+    after the other. All prices are multiplied by ``stretch``.
     """
 
     digest: str
@@ -98,6 +99,7 @@ class Measurements:
     ops: Mapping[str, OpCurve] = field(default_factory=dict, compare=False, repr=False)
     blocks: Mapping[str, BlockCurve] = field(default_factory=dict, compare=False, repr=False)
     updates: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict, compare=False, repr=False)
+    packing: tuple[tuple[int, float], ...] = field(default=(), compare=False, repr=False)
     stretch: Stretch = Stretch()
 
     def faster(self, factor: float) -> Measurements:

@@ -7,6 +7,7 @@ ops reach (``cost_models.fitted``), on this type or scaled by the datasheets of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,8 @@ from cost_models.fitted import fit
 from cost_models.hardware import DeviceType
 from cost_models.measured import Measurements, Model, Sample, Stretch, read
 from cost_models.memory import update_traffic_bytes
+
+LARGE_BYTES = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +108,17 @@ def stream_s(device: DeviceType, nbytes: float) -> float:
     return modelled(device, Demand("elementwise", "float32", 0.0, nbytes, 0.0, 0.0)).forward_s
 
 
-def pass_s(device: DeviceType, nbytes: float) -> float:
-    """A pass over so many bytes once a step: as fast as an update, if one was measured."""
+def packing_s(device: DeviceType, nbytes: float) -> float:
+    """So many bytes of gradients copied to new memory, once a step: as measured, else a pass that reads and writes them, which is
+    as fast as an update if one was measured.
+    """
     known = own_measurements(device)
+    if known and known.packing:
+        return _interpolated(known.packing, nbytes) * known.stretch.update
     if known and known.updates:
         optimizer = min(known.updates)
-        return update_s(device, optimizer, nbytes / update_traffic_bytes(optimizer, "float32"), nbytes)
-    by = device.measured.stretch if device.measured else Stretch()
-    return stream_s(device, nbytes) * by.update / by.forward
+        return update_s(device, optimizer, 2 * nbytes / update_traffic_bytes(optimizer, "float32"), 2 * nbytes)
+    return _pass_s(device, 2 * nbytes)
 
 
 def update_s(device: DeviceType, optimizer: str, elements: float, nbytes: float) -> float:
@@ -122,11 +128,25 @@ def update_s(device: DeviceType, optimizer: str, elements: float, nbytes: float)
     if not elements:
         return 0.0
     if not known or not samples:
-        by = device.measured.stretch if device.measured else Stretch()
-        return stream_s(device, nbytes) * by.update / by.forward
-    counts, seconds = (0, *(count for count, _ in samples)), (0.0, *(each for _, each in samples))
-    beyond = max(1.0, elements / counts[-1])
-    return float(np.interp(elements, counts, seconds)) * beyond * known.stretch.update
+        return _pass_s(device, nbytes)
+    return _interpolated(samples, elements) * known.stretch.update
+
+
+def memory_byte_s(device: DeviceType) -> float:
+    """Reading or writing a byte of a large sum."""
+    return packing_s(device, LARGE_BYTES) / (2 * LARGE_BYTES)
+
+
+def _pass_s(device: DeviceType, nbytes: float) -> float:
+    """An elementwise pass once a step."""
+    by = device.measured.stretch if device.measured else Stretch()
+    return stream_s(device, nbytes) * by.update / by.forward
+
+
+def _interpolated(samples: Sequence[tuple[int, float]], size: float) -> float:
+    """On the lines between nothing, which takes no time, and samples; beyond them in proportion to the last one."""
+    sizes, seconds = (0, *(each for each, _ in samples)), (0.0, *(each for _, each in samples))
+    return float(np.interp(size, sizes, seconds)) * max(1.0, size / sizes[-1])
 
 
 def _quotient(here: float, there: float) -> float:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from cost_models.collective import Library, Topology, slowest
 from cost_models.hardware import UNUSED_LINK, DeviceType, Link
+from cost_models.price import memory_byte_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +134,15 @@ def topology(cluster: Cluster, ranks: Iterable[int]) -> Topology:
     )
 
 
-def handling(devices: Iterable[DeviceType]) -> tuple[Library, float, float]:
-    """What moves messages between devices of these types, and the most that a message and a byte take from computing."""
-    found = tuple(devices)
-    library: Library = "gloo" if any(device.kind == "cpu" for device in found) else "nccl"
-    return library, max(device.message_cpu_s for device in found), max(device.byte_cpu_s for device in found)
+def handling(devices: Iterable[DeviceType]) -> tuple[Library, float, float, float]:
+    """What moves messages between devices of these types, and the most that a message and a byte take from computing, and a byte
+    that is read or written to add up what came. NCCL adds while it moves.
+    """
+    found = set(devices)
+    message_s, byte_s = max(device.message_cpu_s for device in found), max(device.byte_cpu_s for device in found)
+    if all(device.kind != "cpu" for device in found):
+        return "nccl", message_s, byte_s, 0.0
+    return "gloo", message_s, byte_s, max(memory_byte_s(device) for device in found)
 
 
 def slowest_link(cluster: Cluster, ranks: Iterable[int]) -> Link:

@@ -38,6 +38,7 @@ def parse_costs(text: str, path: str) -> Measurements:
         _check_curves(raw[kind], kind, text, path)
     for optimizer, samples in raw["updates"].items():
         _check_ascending(samples, ["updates", optimizer], "elements", text, path)
+    _check_ascending(raw.get("packing", []), ["packing"], "bytes", text, path)
     device = raw["device"]
     measured = Measurements(
         digest="",
@@ -53,6 +54,7 @@ def parse_costs(text: str, path: str) -> Measurements:
         ops={each["key"]: _op(each) for each in raw["ops"]},
         blocks={each["key"]: _block(each) for each in raw["blocks"]},
         updates={name: tuple((count, seconds) for count, seconds in each) for name, each in raw["updates"].items()},
+        packing=tuple((nbytes, seconds) for nbytes, seconds in raw.get("packing", [])),
         stretch=Stretch(**raw.get("refit", {})),
     )
     return replace(measured, digest=digest(measured))
@@ -104,6 +106,7 @@ def _json(measured: Measurements) -> Json:
             for block in _by_key(measured.blocks)
         ],
         "updates": {name: [list(pair) for pair in pairs] for name, pairs in sorted(measured.updates.items())},
+        **({"packing": [list(pair) for pair in measured.packing]} if measured.packing else {}),
         **({"refit": asdict(measured.stretch)} if measured.stretch != Stretch() else {}),
     }
 

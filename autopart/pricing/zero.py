@@ -20,10 +20,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cost_models import price
 from cost_models.collective import Topology, all_reduce_s, reduce_scatter_s, ring_all_gather_s
 from cost_models.hardware import DeviceType
 from cost_models.memory import OPTIMIZER_STATES, PRECISIONS
-from cost_models.price import pass_s
 
 Array = NDArray[np.float64]
 
@@ -82,10 +82,8 @@ def sum_s(level: int, elements: float, topology: Topology, precision: str) -> fl
 
 
 def packing_s(device: DeviceType, elements: float, precision: str) -> float:
-    """Seconds, once a step, to lay so many gradients into the rows, or buckets, that travel: each is read and written. What comes
-    back stays where it lies.
-    """
-    return pass_s(device, 2 * elements * PRECISIONS[precision].gradient_bytes) if elements else 0.0
+    """Seconds, once a step, to lay so many gradients into the rows, or buckets, that travel. It stays there."""
+    return price.packing_s(device, elements * PRECISIONS[precision].gradient_bytes) if elements else 0.0
 
 
 def spread_s(level: int, elements: float, topology: Topology, precision: str) -> float:

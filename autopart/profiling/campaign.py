@@ -24,9 +24,18 @@ from autopart.pricing.ops import demand
 from autopart.pricing.table import BlockTable, elements
 from autopart.profiling.code import Stretch, stretch
 from autopart.profiling.machine import free_bytes
-from autopart.profiling.measure import Bench, NotAloneError, engine_s, stretch_bytes, time_stretch, update_seconds
+from autopart.profiling.measure import (
+    Bench,
+    NotAloneError,
+    engine_s,
+    packing_seconds,
+    stretch_bytes,
+    time_stretch,
+    update_seconds,
+)
 from autopart.profiling.tensors import known_tensors
 from autopart.profiling.timing import Stopwatch
+from autopart.runtime.heap import return_freed_memory
 from autopart.sharding import comm
 from cost_models.hardware import DeviceType
 from cost_models.measured import BlockCurve, Measurements, OpCurve, Sample
@@ -156,6 +165,11 @@ class _Campaign:
         self.measured = replace(self.measured, updates=updates)
         self.note()
 
+    def add_packing(self, nbytes: int, seconds: float) -> None:
+        samples = {**dict(self.measured.packing), nbytes: _rounded(seconds)}
+        self.measured = replace(self.measured, packing=tuple(sorted(samples.items())))
+        self.note()
+
     def note(self) -> None:
         self.taken += 1
         if time.monotonic() - self._saved_s > SAVE_EVERY_S:
@@ -191,7 +205,7 @@ def measure(
     run = _Campaign(device, wanted, watch, known, save, say)
     try:
         _run_all(run, loaded, traced, blocks, tasks(blocks, wanted, columns))
-        _updates(run, blocks)
+        _once_a_step(run, blocks)
     finally:
         if run.taken:
             run.keep()
@@ -241,18 +255,27 @@ class _Clock:
         return format_seconds(float(f"{pace * sum(self.shares[index:]):.2g}"))
 
 
-def _updates(run: _Campaign, blocks: Blocks) -> None:
-    """Steps over some of the model's parameters: how large they are counts as much as how many elements they have together."""
+def _once_a_step(run: _Campaign, blocks: Blocks) -> None:
+    """Optimizer's steps over some of the model's parameters, and their gradients packed: how large they are counts as much as how
+    many elements they have together.
+    """
     sizes = [count for count in map(elements, blocks.sharded.graph.parameters) if count]
     optimizer = run.wanted.settings.optimizer
     known = {count for count, _ in run.measured.updates.get(optimizer, ())}
     dtype = torch.float64 if run.wanted.settings.precision == "float64" else torch.float32
-    for every in UPDATED:
-        chosen = sizes[every // 2 :: every]
-        count, room = sum(chosen), MEMORY_SHARE * free_bytes(run.watch.device)
-        if chosen and count not in known and count <= MOST_UPDATED and 4 * count * dtype.itemsize < room:
+    every = [chosen for nth in UPDATED if (chosen := sizes[nth // 2 :: nth]) and sum(chosen) <= MOST_UPDATED]
+    room = MEMORY_SHARE * free_bytes(run.watch.device)
+    fitting = [chosen for chosen in every if 4 * sum(chosen) * dtype.itemsize < room]
+    for chosen in fitting:
+        if (count := sum(chosen)) not in known:
             run.say(f"profiling the update of {count:,} elements by {optimizer}")
             run.add_update(optimizer, count, update_seconds(optimizer, chosen, dtype, run.watch))
+    if run.watch.device.type == "cpu":
+        return_freed_memory()  # memory that is really new, as in a step: what was measured before is as it was
+    for chosen in fitting:
+        if (nbytes := sum(chosen) * dtype.itemsize) not in dict(run.measured.packing):
+            run.say(f"profiling {nbytes:,} bytes of gradients packed")
+            run.add_packing(nbytes, packing_seconds(chosen, dtype, run.watch))
 
 
 def _with(samples: tuple[Sample, ...], new: Sample) -> tuple[Sample, ...]:

@@ -11,7 +11,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -24,6 +24,7 @@ from autopart.errors import RunError
 from autopart.profiling.paths import Collective, Links, Path, paths, with_links, with_messages
 from autopart.profiling.report import format_links
 from autopart.profiling.rewrite import rewritten
+from autopart.runtime.exchange import exchange, gather
 from autopart.runtime.world import failing_as, leave
 from cost_models import collective
 from cost_models.links import fit
@@ -185,23 +186,29 @@ def _collectives(cluster: Cluster, here: _Here, say: Say) -> list[Collective]:
 
 def _collective_s(here: _Here, name: str, nbytes: int, group: dist.ProcessGroup) -> float:
     """Of this rank. As in training they do not come at one time; the last one's time is the shortest."""
-    count = dist.get_world_size(group)
-    whole = torch.zeros(nbytes // 4 // count * count, dtype=torch.float32, device=here.device)
-    other, part = torch.zeros_like(whole), torch.zeros(whole.numel() // count, device=here.device)
-    calls: Mapping[str, Callable[[], object]] = {
-        "all_reduce": lambda: dist.all_reduce(whole, group=group),
-        "all_gather": lambda: dist.all_gather_single(whole, part, group=group),
-        "all_to_all": lambda: dist.all_to_all_single(other, whole, group=group),
+    count, place = dist.get_world_size(group), dist.get_rank(group)
+    size = nbytes // 4 // count
+    whole = torch.zeros(size * count, dtype=torch.float32, device=here.device)
+    other, part = torch.zeros_like(whole), torch.zeros(size, device=here.device)
+    calls: Mapping[str, Callable[[], Sequence[dist.Work]]] = {
+        "all_reduce": lambda: [dist.all_reduce(whole, group=group, async_op=True)],
+        "all_gather": lambda: gather(part, whole, place, group),
+        "all_to_all": lambda: exchange(_parts(whole, count), _parts(other, count), place, group),
     }
     times = []
     for _ in range(WARM_UP + COLLECTIVE_REPEATS):
         dist.barrier(group)
-        time.sleep(PAUSE_S + dist.get_rank(group) * APART_S)
+        time.sleep(PAUSE_S + place * APART_S)
         start_s = time.perf_counter()
-        calls[name]()
+        for work in calls[name]():
+            work.wait()
         here.settle()
         times.append(time.perf_counter() - start_s)
     return _undisturbed(times)
+
+
+def _parts(row: torch.Tensor, count: int) -> Sequence[torch.Tensor]:
+    return row.view(count, -1).unbind()
 
 
 def _undisturbed(times: list[float]) -> float:

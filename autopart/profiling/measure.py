@@ -91,6 +91,12 @@ def update_seconds(optimizer: str, sizes: Sequence[int], dtype: torch.dtype, wat
     return watch.seconds(step, None)[0]
 
 
+def packing_seconds(sizes: Sequence[int], dtype: torch.dtype, watch: Stopwatch) -> float:
+    """Gradients of so many elements each copied to new memory, one after the other."""
+    gradients = [torch.zeros(size, dtype=dtype, device=watch.device) for size in sizes]
+    return watch.seconds(lambda: torch.cat(gradients), None)[0]
+
+
 def stretch_bytes(part: Stretch, graph: Graph, rows: int) -> float:
     """What it may need at most: all that is read and made, with gradients."""
     values: list[Value] = [graph.values[name] for name in part.reads if name in graph.values]

@@ -26,7 +26,8 @@ def format_outcome(outcome: Outcome) -> str:
 def _samples(outcome: Outcome) -> str:
     measured, origin = outcome.measured, outcome.measured.origin
     total = sum(len(curve.samples) for curve in measured.ops.values())
-    total += sum(len(curve.samples) for curve in measured.blocks.values()) + sum(map(len, measured.updates.values()))
+    total += sum(len(curve.samples) for curve in measured.blocks.values())
+    total += sum(map(len, measured.updates.values())) + len(measured.packing)
     how = "the mean of a sustained load" if origin.method == "mean" else "the least of repeats"
     threads = f", {origin.threads} thread{'s' if origin.threads > 1 else ''}" if measured.device.kind == "cpu" else ""
     return f"{measured.device.name} on {origin.machine}{threads}: {outcome.taken} new samples of {total}, each {how}"

@@ -1,19 +1,19 @@
 """Messages between the ranks of an axis, without gradients. Every result is a new tensor on its input's device.
 
-All but the sum over more than two ranks go as one all-to-all: it takes uneven parts as they are, sends nothing that its receiver
-has, and under gloo takes half as long as all_reduce and all_gather, a quarter as long as reduce_scatter.
+All but the sum over more than two ranks go as one exchange: it takes uneven parts as they are, sends nothing that its receiver
+has, and fills both directions of a link at once, which gloo's all_gather, all_to_all and reduce_scatter do not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from autopart.runtime.axis import Axis
+from autopart.runtime.exchange import exchange
 from autopart.runtime.rows import opened
 from autopart.runtime.world import failing_as
 
@@ -86,33 +86,21 @@ def _together(parts: Sequence[Tensor], own: Tensor, dim: int, outer: int, axis: 
 def _swapped(parts: Sequence[Tensor], shapes: Sequence[Sizes], axis: Axis, doing: str) -> list[Tensor]:
     """Sends a tensor to every other rank and receives one of the given sizes from each, in their group's order."""
     device, wire = parts[0].device, axis.wire or parts[0].device
-    sent = _row(parts).to(wire)
-    takes = [prod(shape) for shape in shapes]
-    received = torch.empty(sum(takes), dtype=sent.dtype, device=wire)
+    assert axis.group is not None, "a rank alone has nobody to swap with"
     place = axis.order.index(axis.index)
+    sent = [part.detach().to(wire).contiguous() for part in parts]
+    received = [torch.empty(sizes, dtype=part.dtype, device=wire) for part, sizes in zip(sent, shapes, strict=True)]
+    own = torch.empty(0, dtype=sent[0].dtype, device=wire)
     with failing_as(f"{doing} over {_whom(axis)}"):
-        dist.all_to_all_single(
-            received,
-            sent,
-            [*takes[:place], 0, *takes[place:]],
-            [*(part.numel() for part in parts[:place]), 0, *(part.numel() for part in parts[place:])],
-            group=axis.group,
-        )
-    arrived = received.to(device)
-    if len(shapes) == 1:
-        return [arrived.view(shapes[0])]
-    return [part.view(shape) for part, shape in zip(torch.split_with_sizes(arrived, takes), shapes, strict=True)]
+        works = exchange(_with_own(sent, own, place), _with_own(received, own, place), place, axis.group)
+        for work in works:
+            work.wait()
+    return [each.to(device) for each in received]
 
 
-def _row(parts: Sequence[Tensor]) -> Tensor:
-    """The tensors one after the other, each copied once if at all."""
-    if len(parts) == 1:
-        return parts[0].detach().reshape(-1).contiguous()
-    sizes = [part.numel() for part in parts]
-    row = parts[0].new_empty(sum(sizes))
-    for part, place in zip(parts, torch.split_with_sizes(row, sizes), strict=True):
-        place.view(part.shape).copy_(part.detach())
-    return row
+def _with_own(others: Sequence[Tensor], own: Tensor, place: int) -> list[Tensor]:
+    """One for each rank of the group."""
+    return [*others[:place], own, *others[place:]]
 
 
 def _whom(axis: Axis) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from autopart.program.reductions import Extent, flat_rows
+from autopart.runtime.exchange import exchange, gather
 from autopart.runtime.tree import blank
 from autopart.runtime.world import failing_as
 
@@ -38,18 +39,19 @@ class Slot:
 
 
 class Coming:
-    """A message under way that ends in ``target``, over ``buffer`` where messages lie elsewhere. ``sent`` stays until then."""
+    """Messages under way that end in ``target``, over ``buffer`` where they lie elsewhere. ``sent`` stays until then."""
 
-    def __init__(self, doing: str, work: dist.Work, target: Tensor, buffer: Tensor, sent: Tensor) -> None:
+    def __init__(self, doing: str, works: Sequence[dist.Work], target: Tensor, buffer: Tensor, sent: Tensor) -> None:
         self.target = target
         self._doing = doing
-        self._open: tuple[dist.Work, Tensor, Tensor] | None = (work, buffer, sent)
+        self._open: tuple[Sequence[dist.Work], Tensor, Tensor] | None = (works, buffer, sent)
 
     def wait(self) -> Tensor:
         if self._open is not None:
-            work, buffer, _ = self._open
+            works, buffer, _ = self._open
             with failing_as(self._doing):
-                work.wait()
+                for work in works:
+                    work.wait()
             if buffer is not self.target:
                 self.target.copy_(buffer)
             self._open = None
@@ -122,27 +124,31 @@ class Flat:
 
     def gathered(self, part: Tensor, row: Tensor) -> Coming:
         """All ranks' parts into a row, which ``part`` may be in."""
-        wire = self.sharers.wire
+        wire, sharers = self.sharers.wire, self.sharers
         sent = part.detach().to(wire)
         buffer = row if row.device == wire else torch.empty_like(row, device=wire)
         doing = "gathering parameters over the ranks that share them out"
         with failing_as(doing):
-            work = dist.all_gather_single(
-                buffer.view(torch.uint8), sent.view(torch.uint8), group=self.sharers.parameters, async_op=True
-            )
-        return Coming(doing, work, row, buffer, sent)
+            works = gather(sent, buffer, sharers.index, sharers.parameters)
+        return Coming(doing, works, row, buffer, sent)
 
     def summed(self, row: Tensor) -> Coming:
         """Of all ranks' rows, the part of this rank; they are to be added up: [count, size].
 
-        An all-to-all and a sum on the spot: under gloo in a third of the time of a reduce_scatter, and always in the same order.
+        An exchange and a sum on the spot: under gloo less than a third of the time of a reduce_scatter, and always in one order.
         """
-        terms = torch.empty_like(row).view(self.sharers.count, self.size)
+        sharers = self.sharers
+        terms = torch.empty_like(row)
+        self.own_part(terms).copy_(self.own_part(row))
         doing = "summing gradients over the ranks that share parameters out"
         with failing_as(doing):
-            work = dist.all_to_all_single(terms, row.view_as(terms), group=self.sharers.gradients, async_op=True)
+            works = exchange(self._parts(row), self._parts(terms), sharers.index, sharers.gradients)
         target = terms if terms.device == self.device else torch.empty_like(terms, device=self.device)
-        return Coming(doing, work, target, terms, row)
+        return Coming(doing, works, target.view(sharers.count, self.size), terms.view(sharers.count, self.size), row)
+
+    def _parts(self, row: Tensor) -> Sequence[Tensor]:
+        """All ranks' parts of a row."""
+        return row.view(self.sharers.count, self.size).unbind()
 
 
 def flats(parameters: Mapping[str, Tensor], sharers: Sharers, device: torch.device, limit: int) -> list[Flat]:

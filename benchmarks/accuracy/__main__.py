@@ -19,12 +19,12 @@ from typing import Any
 
 from autopart.pipeline import Front
 from benchmarks.accuracy.calibration import INGREDIENTS, calibrated
-from benchmarks.accuracy.cases import CASES, HOSTS, MODELS, Case
+from benchmarks.accuracy.cases import CASES, LINE, MIXED, MODELS, Case, Hosts
 from benchmarks.accuracy.picture import draw
 from benchmarks.accuracy.plans import front_of, plan_of, simulated, write
 from benchmarks.accuracy.scores import Pair, kendall, mean_error, worst
 from benchmarks.testbed.launch import missing, opened
-from benchmarks.testbed.spec import Testbed, cluster_text, load_testbed
+from benchmarks.testbed.spec import cluster_text, load_testbed
 
 HERE = Path(__file__).parent
 WORKER, PROFILE, PROFILE_MODELS = HERE / "worker.py", HERE / "profile_links.py", HERE / "profile_models.py"
@@ -39,76 +39,80 @@ class Study:
     def __init__(self, work: Path, cases: Sequence[Case], rounds: int, steps: int) -> None:
         self.work, self.cases, self.rounds, self.steps = work, cases, rounds, steps
         self.models = {case.model: MODELS[case.model] for case in cases}
-        self.testbed: Testbed = load_testbed(HOSTS)
         work.mkdir(parents=True, exist_ok=True)
-        self.nominal = work / "nominal.yaml"
-        self.nominal.write_text(cluster_text(self.testbed))
+        for hosts in (MIXED, LINE):
+            self.nominal(hosts).write_text(cluster_text(load_testbed(hosts.said)))
 
     @cached_property
     def fronts(self) -> Mapping[str, Front]:
         return {name: front_of(model) for name, model in self.models.items()}
 
-    @cached_property
-    def links(self) -> Path:
+    def nominal(self, hosts: Hosts) -> Path:
+        """The cluster file of what is said of the hosts."""
+        return self.work / f"{hosts.name}.yaml"
+
+    def links(self, hosts: Hosts) -> Path:
         """The cluster file with measured links."""
-        path = self.work / "links.yaml"
+        path = self.work / f"{hosts.name}-links.yaml"
         if not path.exists():
-            self._launch([str(PROFILE), str(self.nominal), str(path)])
+            self._launch(hosts, [str(PROFILE), str(self.nominal(hosts)), str(path)])
         return path
 
     @cached_property
     def costs(self) -> Path:
-        """The folder of costs files, "model-rank.json"."""
+        """The folder of costs files, "model-rank.json", of the mixed hosts: the line is between devices of the same types."""
         folder = self.work / "costs"
         if not folder.exists():
             made = self.work / "costs-being-made"
             made.mkdir(exist_ok=True)
             words = [w for model in self.models.values() for w in (str(model.path), ",".join(map(str, model.calibration)))]
-            self._launch([str(PROFILE_MODELS), str(made), str(self.nominal), "block", *words])
+            self._launch(MIXED, [str(PROFILE_MODELS), str(made), str(self.nominal(MIXED)), "block", *words])
             made.rename(folder)
         return folder
 
-    def cluster(self, model: str, without: Sequence[str] = ()) -> Path:
+    def cluster(self, model: str, hosts: Hosts, without: Sequence[str] = ()) -> Path:
         """The calibrated cluster file of a model; a type's costs are those of its first rank."""
-        firsts = {index: rank for rank, (index, local) in enumerate(self.testbed.ranks) if not local}
-        costs = {f"{self.testbed.hosts[index].name}-cpu": self.costs / f"{model}-{rank}.json" for index, rank in firsts.items()}
-        path = self.work / f"{'-'.join([model, *without])}.yaml"
-        path.write_text(calibrated(self.nominal, self.links, costs, without))
+        mixed = load_testbed(MIXED.shaped)
+        firsts = {index: rank for rank, (index, local) in enumerate(mixed.ranks) if not local}
+        costs = {f"{mixed.hosts[index].name}-cpu": self.costs / f"{model}-{rank}.json" for index, rank in firsts.items()}
+        path = self.work / f"{'-'.join([hosts.name, model, *without])}.yaml"
+        path.write_text(calibrated(self.nominal(hosts), self.links(hosts), costs, without))
         return path
 
     def measured(self) -> Mapping[str, Sequence[float]]:
         """Seconds of steps by case; a few plans in every launch."""
-        todo = [case for case in self.cases if not self._times(case).exists()]
-        for start in range(0, len(todo), PLANS_A_LAUNCH):
-            batch = todo[start : start + PLANS_A_LAUNCH]
-            folders = {case: self.work / "packages" / _plain(case.key) for case in batch}
-            clusters = {name: self.cluster(name) for name in {case.model for case in batch}}
-            for case, folder in folders.items():
-                print(f"compiling {case.key}", file=sys.stderr, flush=True)
-                front = self.fronts[case.model]
-                write(plan_of(case, MODELS[case.model], front, clusters[case.model]), front, folder)
-            out = self.work / "steps.json"
-            self._launch([str(WORKER), str(out), str(self.rounds), str(self.steps), *map(str, folders.values())])
-            times = json.loads(out.read_text())
-            for case, folder in folders.items():
-                self._times(case).write_text(json.dumps(times[str(folder)]))
-                shutil.rmtree(folder)
+        for hosts in (MIXED, LINE):
+            todo = [case for case in self.cases if case.hosts == hosts and not self._times(case).exists()]
+            for start in range(0, len(todo), PLANS_A_LAUNCH):
+                self._measure(hosts, todo[start : start + PLANS_A_LAUNCH])
         return {case.key: json.loads(self._times(case).read_text()) for case in self.cases}
+
+    def _measure(self, hosts: Hosts, batch: Sequence[Case]) -> None:
+        folders = {case: self.work / "packages" / _plain(case.key) for case in batch}
+        for case, folder in folders.items():
+            print(f"compiling {case.key}", file=sys.stderr, flush=True)
+            front = self.fronts[case.model]
+            write(plan_of(case, MODELS[case.model], front, self.cluster(case.model, hosts)), front, folder)
+        out = self.work / "steps.json"
+        self._launch(hosts, [str(WORKER), str(out), str(self.rounds), str(self.steps), *map(str, folders.values())])
+        times = json.loads(out.read_text())
+        for case, folder in folders.items():
+            self._times(case).write_text(json.dumps(times[str(folder)]))
+            shutil.rmtree(folder)
 
     def predicted(self, without: Sequence[str] = ()) -> Mapping[str, float]:
         """Simulated seconds of a step by case."""
-        clusters = {name: self.cluster(name, without) for name in self.models}
         found = {}
         for case in self.cases:
-            front = self.fronts[case.model]
-            found[case.key] = simulated(plan_of(case, MODELS[case.model], front, clusters[case.model]), front).step_s
+            front, cluster = self.fronts[case.model], self.cluster(case.model, case.hosts, without)
+            found[case.key] = simulated(plan_of(case, MODELS[case.model], front, cluster), front).step_s
         return found
 
     def _times(self, case: Case) -> Path:
         return self.work / f"{_plain(case.key)}.json"
 
-    def _launch(self, arguments: Sequence[str]) -> None:
-        with opened(self.testbed) as running:
+    def _launch(self, hosts: Hosts, arguments: Sequence[str]) -> None:
+        with opened(load_testbed(hosts.shaped)) as running:
             result = running.launch([sys.executable, *arguments], timeout_s=LIMIT_S)
         print(f"the machine was idle for {result.idle:.0%}", file=sys.stderr, flush=True)
         if result.status:
@@ -173,8 +177,8 @@ def record(
 ) -> dict[str, Any]:
     """Everything that was measured and predicted."""
     return {
-        "hosts": HOSTS.read_text(),
-        "links": study.links.read_text(),
+        "hosts": {hosts.name: hosts.shaped.read_text() for hosts in (MIXED, LINE)},
+        "links": {hosts.name: study.links(hosts).read_text() for hosts in (MIXED, LINE)},
         "plans": [
             {"plan": pair.key, "measured_s": measured[pair.key], "simulated_s": pair.predicted_s, "error": pair.error}
             for pair in pairs

@@ -1,6 +1,7 @@
-"""What is measured: models, and for each of them plans of every kind on the hosts of hosts.yaml.
+"""What is measured: models, and for each of them plans of every kind on hosts.yaml, and some over the line of line.yaml.
 
-Ranks: 0 is fast, 1 of middle speed, 2 and 3 slow and on one host. Prices are calibrated with numbers of samples that no plan has.
+Ranks of hosts.yaml: 0 is fast, 1 of middle speed, 2 and 3 slow and on one host; of line.yaml: 0 and 1 are of middle speed on one
+host, 2 and 3 slow on the other. Prices are calibrated with numbers of samples that no plan has.
 """
 
 from __future__ import annotations
@@ -10,7 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-HOSTS = HERE / "hosts.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Where plans run: how the testbed is shaped, and what the nominal cluster file says of it."""
+
+    name: str
+    shaped: Path
+    said: Path
+
+
+MIXED = Hosts("mixed", HERE / "hosts.yaml", HERE / "hosts.yaml")
+LINE = Hosts("line", HERE / "line.yaml", HERE / "line-said.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,7 @@ class Case:
     parts: tuple[Part, ...]
     microbatches: int = 1
     schedule: str = "1f1b"
+    hosts: Hosts = MIXED
 
     @property
     def key(self) -> str:
@@ -62,6 +76,11 @@ def pipe(model: str, name: str, rows: int, ends: Sequence[tuple[float, int]], mi
     recompute, schedule = bool(how.get("recompute", False)), str(how.get("schedule", "1f1b"))
     parts = tuple(Part(until, (rank,), (rows,), recompute=recompute) for until, rank in ends)
     return Case(model, name, parts, microbatches, schedule)
+
+
+def over(model: str, name: str, parts: Sequence[Part], microbatches: int = 1) -> Case:
+    """On both sides of the line."""
+    return Case(model, name, tuple(parts), microbatches, hosts=LINE)
 
 
 MODELS = {
@@ -95,4 +114,12 @@ CASES = (
     data("dlrm", "data uneven", (0, 1), (612, 412)),
     data("dlrm", "ZeRO 1", (0, 1, 2, 3), (440, 290, 147, 147), zero=1),
     pipe("dlrm", "pipeline", 256, ((0.45, 1), (1.0, 0)), 4),
+    # Replicas that send at the same time, one that sends to two, stages that take turns on the hosts and so use both directions;
+    # sums over all ranks; columns that send each other partial sums.
+    over("gpt", "line, two pipelines", (Part(0.65, (0, 1), (2, 2)), Part(1.0, (2, 3), (2, 2))), 4),
+    over("bert", "line, two pipelines", (Part(0.65, (0, 1), (4, 4)), Part(1.0, (2, 3), (4, 4))), 2),
+    over("resnet", "line, one then data", (Part(0.6, (0,), (12,)), Part(1.0, (2, 3), (6, 6))), 4),
+    over("gpt", "line, stages in turns", tuple(Part(u, (r,), (2,)) for u, r in ((0.3, 0), (0.45, 2), (0.8, 1), (1.0, 3))), 8),
+    over("resnet", "line, data", (Part(1.0, (0, 1, 2, 3), (16, 16, 8, 8)),)),
+    over("bert", "line, tensor between", (Part(0.3, (1,), (2,)), Part(0.6, (0, 2), (2,), tensor=2), Part(1.0, (3,), (2,))), 8),
 )

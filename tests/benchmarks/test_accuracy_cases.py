@@ -9,7 +9,7 @@ import pytest
 
 from autopart.cluster.load import load_cluster
 from benchmarks.accuracy.calibration import calibrated
-from benchmarks.accuracy.cases import CASES, HOSTS, MODELS
+from benchmarks.accuracy.cases import CASES, LINE, MIXED, MODELS, Hosts
 from benchmarks.accuracy.plans import front_of, plan_of, simulated
 from benchmarks.testbed.spec import cluster_text, load_testbed
 
@@ -17,16 +17,18 @@ from benchmarks.testbed.spec import cluster_text, load_testbed
 @pytest.fixture
 def nominal(tmp_path: Path) -> Path:
     path = tmp_path / "nominal.yaml"
-    path.write_text(cluster_text(load_testbed(HOSTS)))
+    path.write_text(cluster_text(load_testbed(MIXED.said)))
     return path
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_case_is_a_plan(model: str, nominal: Path) -> None:
+def test_every_case_is_a_plan(model: str, tmp_path: Path) -> None:
     front = front_of(MODELS[model])
+    for hosts in (MIXED, LINE):
+        (tmp_path / f"{hosts.name}.yaml").write_text(cluster_text(load_testbed(hosts.said)))
     for case in CASES:
         if case.model == model:
-            plan = plan_of(case, MODELS[model], front, nominal)
+            plan = plan_of(case, MODELS[model], front, tmp_path / f"{case.hosts.name}.yaml")
             assert [stage.ranks for stage in plan.stages] == [part.ranks for part in case.parts]
             assert simulated(plan, front).step_s > 0
 
@@ -46,8 +48,18 @@ def test_no_plan_has_the_rows_that_calibrate() -> None:
         assert not rows & set(MODELS[case.model].calibration), case.key
 
 
-def test_the_testbed_leaves_room_for_the_kernel() -> None:
-    assert load_testbed(HOSTS).cores < 1.7
+@pytest.mark.parametrize("hosts", [MIXED, LINE])
+def test_the_testbed_leaves_room_for_the_kernel(hosts: Hosts) -> None:
+    assert load_testbed(hosts.shaped).cores < 1.7
+
+
+def test_the_line_is_between_devices_whose_costs_are_measured() -> None:
+    """Calibration is shared: the same names and the same shares of a core; and what is said of them is true but for links."""
+    measured = {host.name: host.cpu for host in load_testbed(MIXED.shaped).hosts}
+    shaped, said = load_testbed(LINE.shaped), load_testbed(LINE.said)
+    assert all(measured[host.name] == host.cpu for host in shaped.hosts)
+    assert shaped.ranks == said.ranks
+    assert [(host.name, host.cpu) for host in shaped.hosts] == [(host.name, host.cpu) for host in said.hosts]
 
 
 def test_without_an_ingredient(nominal: Path, tmp_path: Path) -> None:

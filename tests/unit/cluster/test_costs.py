@@ -27,6 +27,7 @@ MEASURED = Measurements(
     ops={OP.key: OP},
     blocks={BLOCK.key: BLOCK},
     updates={"adamw": ((10, 0.5), (20, 1.0))},
+    packing=((40, 0.1), (80, 0.3)),
 )
 CLUSTER = """\
 nodes:
@@ -43,12 +44,13 @@ types:
 
 def test_round_trip() -> None:
     again = parse_costs(dump_costs(MEASURED), "costs.json")
-    assert (again.device, again.origin, dict(again.ops), dict(again.blocks), dict(again.updates)) == (
+    assert (again.device, again.origin, dict(again.ops), dict(again.blocks), dict(again.updates), again.packing) == (
         SHEET,
         MEASURED.origin,
         MEASURED.ops,
         MEASURED.blocks,
         MEASURED.updates,
+        MEASURED.packing,
     )
     assert dump_costs(again) == dump_costs(MEASURED)
     assert again.digest == digest(MEASURED)
@@ -80,6 +82,7 @@ def with_change(change: Any) -> str:
         (lambda raw: raw["ops"][0]["samples"].reverse(), ("1 rows follows one of 4", "Sort samples")),
         (lambda raw: raw["ops"].append(raw["ops"][0]), ("ops[1] has the key of ops[0]", "Remove one")),
         (lambda raw: raw["updates"]["adamw"].reverse(), ("10 elements follows one of 20",)),
+        (lambda raw: raw["packing"].reverse(), ("40 bytes follows one of 80",)),
         (lambda raw: raw["device"]["flops"].pop("float32"), ("float32",)),
         (lambda raw: raw["blocks"][0].update(samples=[]), ("blocks[0].samples",)),
     ],

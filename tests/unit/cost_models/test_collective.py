@@ -10,6 +10,7 @@ from cost_models.collective import (
     Topology,
     all_gather_s,
     all_gather_uneven_s,
+    all_reduce_handling_s,
     all_reduce_s,
     all_to_all_s,
     axis_sum_s,
@@ -99,8 +100,8 @@ def test_no_all_reduce_beats_the_bandwidth_bound() -> None:
         assert all_reduce_s(1e4, topology) >= 2 * (ranks - 1) / ranks * 1e4 / INSIDE.bandwidth_bytes_per_s
 
 
-def gloo(*ranks_per_node: int, message_cpu_s: float = 0.0, byte_cpu_s: float = 0.0) -> Topology:
-    return Topology(ranks_per_node, INSIDE, ACROSS, "gloo", message_cpu_s, byte_cpu_s)
+def gloo(*ranks_per_node: int, message_cpu_s: float = 0.0, byte_cpu_s: float = 0.0, memory_byte_s: float = 0.0) -> Topology:
+    return Topology(ranks_per_node, INSIDE, ACROSS, "gloo", message_cpu_s, byte_cpu_s, memory_byte_s)
 
 
 def test_gloo_asks_before_every_step_of_a_ring() -> None:
@@ -127,21 +128,44 @@ def test_all_at_once_fills_the_uplink_with_every_rank_of_a_node() -> None:
     assert all_to_all_s(400, Topology((2, 2), INSIDE, ACROSS)) == pytest.approx(1e-2 + 40)
 
 
-def test_two_ranks_of_gloo_send_one_after_the_other() -> None:
-    """200 bytes each way at 10 bytes a second."""
-    assert all_to_all_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 2 * 20)
-
-
-def test_two_ranks_of_gloo_gather_the_first_halves_one_after_the_other() -> None:
-    """200 bytes each way at 10 bytes a second, and half of that once more."""
-    assert ring_all_gather_s(400, gloo(1, 1)) == pytest.approx(20 + 10)
+def test_two_ranks_of_gloo_exchange_both_ways_at_once() -> None:
+    """200 bytes each way at 10 bytes a second; and so they gather. Three ranks make a ring of two steps of 200 bytes."""
+    assert all_to_all_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 20)
+    assert ring_all_gather_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 20)
     assert ring_all_gather_s(600, gloo(1, 1, 1)) == pytest.approx(2 * 20)
 
 
+def test_inside_a_node_both_directions_are_copied_one_after_the_other() -> None:
+    """200 bytes each way between two of one node at 100 bytes a second; across, 2 x 2 x 100 bytes at 10."""
+    assert all_to_all_s(400, gloo(2)) == pytest.approx(2e-3 + 2 * 2)
+    assert all_to_all_s(400, gloo(2, 2)) == pytest.approx(2e-2 + 40)
+
+
 def test_two_ranks_sum_by_sending_each_other_theirs() -> None:
-    """400 bytes each way at 10 bytes a second, one after the other."""
-    assert axis_sum_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 2 * 40)
+    """400 bytes each way at 10 bytes a second, both at once."""
+    assert axis_sum_s(400, gloo(1, 1)) == pytest.approx(2e-2 + 40)
     assert axis_sum_s(400, Topology((1, 1), across=ACROSS)) == all_reduce_s(400, Topology((1, 1), across=ACROSS))
+
+
+def test_adding_up_what_came_takes_time() -> None:
+    """Where a byte that is read or written takes 0.01 s. An exchange of four parts of 100 bytes, then four are read and one is
+    written; of two whole rows of 400, two and one.
+    """
+    slow = {"memory_byte_s": 0.01}
+    assert reduce_scatter_s(400, gloo(1, 1, 1, 1, **slow)) == pytest.approx(all_to_all_s(400, gloo(1, 1, 1, 1)) + 500 * 0.01)
+    assert axis_sum_s(400, gloo(1, 1, **slow)) == pytest.approx(all_to_all_s(800, gloo(1, 1)) + 1200 * 0.01)
+    assert all_gather_s(400, gloo(1, 1, **slow)) == all_gather_s(400, gloo(1, 1))
+
+
+def test_a_ring_adds_while_the_other_half_moves() -> None:
+    """Two ranks, parts of 200 bytes, 20 s on the link. Adding reads two and writes one: 6 s hide behind it, 60 s do not; the way
+    back adds nothing. Inside a node the processors that add are those that copy: 2 s and 6 s.
+    """
+    base = all_reduce_s(400, gloo(1, 1))
+    assert all_reduce_s(400, gloo(1, 1, memory_byte_s=0.01)) == pytest.approx(base)
+    assert all_reduce_s(400, gloo(1, 1, memory_byte_s=0.1)) == pytest.approx(60 + 20)
+    assert all_reduce_s(400, gloo(2, memory_byte_s=0.01)) == pytest.approx((2 + 6) + 2)
+    assert all_reduce_handling_s(400, gloo(1, 1, memory_byte_s=0.1)) == pytest.approx(60)
 
 
 def test_messages_take_processor_time() -> None:

@@ -9,7 +9,16 @@ import pytest
 from cost_models.compute import Demand, OpClass
 from cost_models.hardware import DeviceType
 from cost_models.measured import BlockCurve, Measurements, OpCurve, Origin, Sample, read
-from cost_models.price import analytic, block_samples, op_price, own_measurements, update_s
+from cost_models.price import (
+    analytic,
+    block_samples,
+    memory_byte_s,
+    op_price,
+    own_measurements,
+    packing_s,
+    stream_s,
+    update_s,
+)
 
 SHEET = DeviceType("toy-cpu", 2**30, 1e9, {"float32": 1e9}, launch_s=1e-6, kind="cpu")
 ORIGIN = Origin("a machine", "2.13", 1, "2026-01-01T00:00:00+00:00")
@@ -114,6 +123,20 @@ def test_updates() -> None:
     """From nothing to the first sample, between two, and beyond the last in proportion."""
     device = measured(updates={"adamw": ((100, 1.0), (300, 2.0))})
     assert [update_s(device, "adamw", n, 1.0) for n in (0, 50, 100, 200, 300, 600)] == [0.0, 0.5, 1.0, 1.5, 2.0, 4.0]
+
+
+def test_packing() -> None:
+    """Between nothing and samples, and in proportion beyond; half of it to read a byte, half to write one."""
+    device = measured(packing=((2**20, 1.0), (2**24, 4.0)))
+    assert [packing_s(device, n) for n in (0, 2**19, 2**20, 2**25)] == pytest.approx([0.0, 0.5, 1.0, 8.0])
+    assert memory_byte_s(device) == pytest.approx(4.0 / 2**25)
+    assert packing_s(replace(device, measured=device.measured.faster(2)), 2**20) == pytest.approx(0.5)  # type: ignore[union-attr]
+
+
+def test_packing_that_was_not_measured_is_a_pass() -> None:
+    """An update by sgd reads a parameter and its gradient and writes one: 12 bytes an element, where packing moves 8."""
+    assert packing_s(measured(updates={"sgd": ((100, 3.0),)}), 400) == pytest.approx(2.0)
+    assert packing_s(SHEET, 1e6) == pytest.approx(stream_s(SHEET, 2e6))
 
 
 def test_an_update_that_was_not_measured_streams_its_bytes() -> None:
