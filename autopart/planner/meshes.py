@@ -348,5 +348,4 @@ def own_layouts(layouts: Mapping[str, str], blocks: Blocks, start: int, stop: in
 
 
 def _names(blocks: Blocks, start: int, stop: int) -> set[str]:
-    ops = [op for op in blocks.sharded.graph.ops if start <= blocks.block_of.get(op.name, -1) < stop]
-    return {op.name for op in ops} | set(stage_parameters(blocks, start, stop))
+    return {name for block in blocks.blocks[start:stop] for name in block.ops} | set(stage_parameters(blocks, start, stop))

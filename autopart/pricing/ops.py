@@ -60,7 +60,7 @@ def table_seconds(table: WorkTable, rows: int, device: DeviceType, precision: st
         alike.setdefault((asked.op_class, asked.dtype, _bytes_factor(op, work, precision)), []).append(index)
     found, counted = np.zeros((2, len(table.ops))), table.at(rows)
     for (op_class, dtype, scale), places in alike.items():
-        forward_flops, forward_bytes, backward_flops, backward_bytes, _ = counted[places].T
+        forward_flops, forward_bytes, backward_flops, backward_bytes, *_ = counted[places].T
         found[0, places] = op_s(device, forward_flops, forward_bytes * scale, dtype, op_class)
         backward_s = op_s(device, backward_flops, backward_bytes * scale, dtype, op_class)
         found[1, places] = np.where((backward_flops != 0) | (backward_bytes != 0), backward_s, 0.0)

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autopart.blocks import flow
+from autopart.blocks.alike import first_alike
 from autopart.blocks.blocks import Blocks
-from autopart.blocks.work import Work, WorkTable, op_work, work_table
+from autopart.blocks.work import QUANTITIES, Work, WorkTable, op_work, work_table
 from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
 from autopart.pricing.company import in_block
@@ -109,8 +110,9 @@ class BlockTable:
 
     def block_bytes(self, index: int, kind: Kind, rows: int, recompute: bool, *, given: bool) -> BlockBytes:
         """What a block keeps and needs, op by op; ``given``: gradients that come in are held, and counted, by somebody else."""
-        key = ("bytes", index, kind, rows, recompute, given)
-        return self.remembered(key, lambda: block_bytes(self, index, kind, rows, recompute, given=given))
+        first = first_alike(self.blocks)[index]
+        key = ("bytes", first, kind, rows, recompute, given)
+        return self.remembered(key, lambda: block_bytes(self, first, kind, rows, recompute, given=given))
 
     def shared_bytes(self, rows: int, start: int = 0, stop: int | None = None) -> float:
         """Results of the inputs-only ops of blocks [start, stop) that their backward needs: kept once a stage and microbatch."""
@@ -237,6 +239,9 @@ class BlockTable:
         return self.remembered((op.name, kind, rows), lambda: self._work(op, kind, rows))
 
     def _work(self, op: Op, kind: Kind, rows: int) -> Work:
+        places, table = self._works(kind)
+        if op.name in places and not self.blocks.sharded.mixing:  # what is gathered has the rows of the whole batch
+            return table.work(places[op.name], rows)
         return op_work(op, self._graph, rows, fused=kind == "accelerator", whole=self.batch_size)
 
     def op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
@@ -280,11 +285,11 @@ class BlockTable:
         return np.array([first[kind] for kind in kinds], dtype=np.float64).T
 
     def _works(self, kind: Kind) -> tuple[dict[str, int], WorkTable]:
-        """The work of the ops of the first block of each kind, and of those that stages re-run; and where each op is in it."""
+        """The work of the ops of the first of blocks that are alike, and of those that stages re-run; and their places in it."""
 
         def found() -> tuple[dict[str, int], WorkTable]:
-            first = {block.kind: block for block in reversed(self.blocks.blocks)}
-            names = (*(name for block in first.values() for name in block.ops), *self.blocks.inputs_only)
+            first = [self.blocks.blocks[index] for index in dict.fromkeys(first_alike(self.blocks))]
+            names = (*(name for block in first for name in block.ops), *self.blocks.inputs_only)
             table = work_table([self._ops[name] for name in names], self._graph, fused=kind == "accelerator")
             return {name: place for place, name in enumerate(names)}, table
 
@@ -329,7 +334,7 @@ class BlockTable:
         ops = [self._ops[name] for name in self.blocks.blocks[index].ops]
         places, table = self._works(kind)
         works = [table.works[places[op.name]] for op in ops]
-        beside_bytes = self.remembered(("saved", kind, rows), lambda: table.at(rows)[:, -1])
+        beside_bytes = self.remembered(("saved", kind, rows), lambda: table.at(rows)[:, QUANTITIES.index("saved_bytes")])
         inputs = set(flow.block_inputs(self.blocks, index))
         made = {value.name for op in ops for value in op.outputs}
         saved = {name for work in works for name in work.saved if name in made} | inputs
