@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autopart.blocks.call import Call, facts
+from autopart.blocks.line import CHECKED, FITTED, Line, NotAffineError
 from autopart.blocks.op_table import row_of
 from autopart.ir.analysis import once
 from autopart.ir.graph import Graph, Op
@@ -104,7 +105,6 @@ QUANTITIES = (
     "forward_flops", "forward_bytes", "backward_flops", "backward_bytes", "saved_bytes", "working_bytes", "spare_bytes",
     "making_bytes",
 )  # fmt: skip
-FITTED, CHECKED = (2, 66), (1, 7, 1021)  # samples; of one alone nothing is broadcast
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +129,13 @@ class WorkTable:
         for index in self.exact:
             found[index] = _numbers(op_work(self.ops[index], self.graph, batch, fused=self.fused))
         return found
+
+    def line(self, index: int, quantity: str) -> Line:
+        """A quantity of one op; NotAffineError where it is none."""
+        if index in self.exact:
+            raise NotAffineError
+        column = QUANTITIES.index(quantity)
+        return Line(float(self.constant[index, column]), float(self.slope[index, column]))
 
     def work(self, index: int, batch: int) -> Work:
         """Of one op."""

@@ -12,7 +12,7 @@ Gradients of parameters come with the first backward of a step, from the last bl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from autopart.blocks import flow
 from autopart.blocks.alike import incoming, passing
 from autopart.blocks.layout import layouts
-from autopart.blocks.line import NOTHING, Line, NotAffineError, most, through, total
+from autopart.blocks.line import FITTED, NOTHING, Line, NotAffineError, most, total
 from autopart.blocks.walk import Backward, Forward, Most
-from autopart.blocks.work import FITTED, Work, kept_storages
-from autopart.ir.graph import Op
+from autopart.blocks.work import kept_storages
+from autopart.pricing.ops import activation_factor
 from cost_models.hardware import Kind
 from cost_models.memory import PRECISIONS
 
@@ -178,33 +178,34 @@ def block_lines(
     again = recompute and block.recomputable
     inside = {name for work in works for name in work.saved if name in made}
 
-    def line(quantity: Callable[[int], float]) -> Line:
-        return through(quantity) if rows is None else Line(quantity(rows))
-
     @cache
     def size(name: str) -> Line:
-        return line(lambda samples: table.value_bytes({name}, samples))
+        return table.value_line(name) if rows is None else Line(table.value_bytes({name}, rows))
 
     def sizes(names: Iterable[str]) -> Line:
         return total(map(size, names))
 
-    def each(quantity: Callable[[Op, Work], float]) -> list[Line]:
-        return [line(lambda samples, op=op: quantity(op, table.work(op, kind, samples))) for op in ops]  # type: ignore[misc]
+    def each(quantity: str) -> list[Line]:
+        if rows is None:
+            return [table.work_line(op, kind, quantity) for op in ops]
+        return [Line(getattr(work, quantity)) for work in works]
 
-    beside = each(table.beside_bytes)
+    copies = [Line(table.weight_copies(op, work)) for op, work in zip(ops, works, strict=True)]
+    factor = activation_factor(table.precision)  # of what autograd keeps beside values
+    beside = [line.times(factor) + copied for line, copied in zip(each("saved_bytes"), copies, strict=True)]
     back = Backward(
         ops=ops,
         works=works,
         size=size,
         beside=beside,
-        working=each(lambda _, work: work.working_bytes),
+        working=each("working_bytes"),
         parameters=set(graph.parameter_of),
         incoming=incoming(blocks, index + 1),
         held=inside if again else kept & inside,
         released=NOTHING if again else sizes(kept - inside),
         given=given,
     )
-    spare, making = each(lambda _, work: work.spare_bytes), each(lambda _, work: work.making_bytes)
+    spare, making = each("spare_bytes"), each("making_bytes")
 
     def forward(stays: set[str], *, with_beside: bool) -> list[Line]:
         owning = [{value.name for value in op.outputs if owner[value.name] == value.name} for op in ops]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from autopart.blocks import flow
 from autopart.blocks.alike import first_alike
 from autopart.blocks.blocks import Blocks
+from autopart.blocks.line import Line, through
 from autopart.blocks.work import QUANTITIES, Work, WorkTable, op_work, work_table
 from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
@@ -68,14 +69,6 @@ class Cut:
 
     values: Array
     gradients: Array
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """What one block holds at some rows, and on an accelerator or a CPU (their kernels keep different things)."""
-
-    kept: float
-    inputs: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,10 +223,6 @@ class BlockTable:
     def op(self, name: str) -> Op:
         return self._ops[name]
 
-    def beside_bytes(self, op: Op, work: Work) -> float:
-        """What autograd keeps of an op beside values, in this precision."""
-        return work.saved_bytes * activation_factor(self.precision) + self._weight_copies(op, work)
-
     def work(self, op: Op, kind: Kind, rows: int) -> Work:
         """Of one op of the graph."""
         return self.remembered((op.name, kind, rows), lambda: self._work(op, kind, rows))
@@ -243,6 +232,18 @@ class BlockTable:
         if op.name in places and not self.blocks.sharded.mixing:  # what is gathered has the rows of the whole batch
             return table.work(places[op.name], rows)
         return op_work(op, self._graph, rows, fused=kind == "accelerator", whole=self.batch_size)
+
+    def work_line(self, op: Op, kind: Kind, quantity: str) -> Line:
+        """A quantity of an op over the samples; NotAffineError where it is none."""
+        places, table = self._works(kind)
+        if op.name in places and not self.blocks.sharded.mixing:
+            return table.line(places[op.name], quantity)
+        return through(lambda rows: float(getattr(self.work(op, kind, rows), quantity)))
+
+    def value_line(self, name: str) -> Line:
+        """Bytes of a value over the samples; NotAffineError where they are none."""
+        value = self._graph.values[name]
+        return self.remembered(("line", value.shape, value.dtype), lambda: through(lambda rows: self.value_bytes({name}, rows)))
 
     def op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
         """Forward and backward of one op of the graph; those of a block add up to what the block takes."""
@@ -321,16 +322,17 @@ class BlockTable:
 
     def _kept(self, kind: Kind, rows: int, recompute: bool) -> Kept:
         def evaluate(index: int) -> tuple[float, float]:
-            block = self.remembered(("block", index, kind, rows), lambda: self._block(index, kind, rows))
+            kept, inputs = self.remembered(("block", index, kind, rows), lambda: self._block(index, kind, rows))
             needs = self.block_bytes(index, kind, rows, recompute, given=False)
             working = max(needs.forward, needs.backward.first, needs.backward.later, 0.0)
             again = recompute and self.blocks.blocks[index].recomputable
-            return (block.inputs if again else block.kept), working
+            return (inputs if again else kept), working
 
         inflight, working = self._spread(evaluate)
         return Kept(inflight, working, self.cut(rows).values)
 
-    def _block(self, index: int, kind: Kind, rows: int) -> _Block:
+    def _block(self, index: int, kind: Kind, rows: int) -> tuple[float, float]:
+        """What one block keeps, and its inputs alone: kernels of an accelerator and of a CPU keep different things."""
         ops = [self._ops[name] for name in self.blocks.blocks[index].ops]
         places, table = self._works(kind)
         works = [table.works[places[op.name]] for op in ops]
@@ -338,9 +340,9 @@ class BlockTable:
         inputs = set(flow.block_inputs(self.blocks, index))
         made = {value.name for op in ops for value in op.outputs}
         saved = {name for work in works for name in work.saved if name in made} | inputs
-        copies = sum(self._weight_copies(op, work) for op, work in zip(ops, works, strict=True))
+        copies = sum(self.weight_copies(op, work) for op, work in zip(ops, works, strict=True))
         beside = sum(float(beside_bytes[places[op.name]]) for op in ops) * activation_factor(self.precision)
-        return _Block(self.value_bytes(saved, rows) + beside + copies, self.value_bytes(inputs, rows))
+        return self.value_bytes(saved, rows) + beside + copies, self.value_bytes(inputs, rows)
 
     def value_bytes(self, names: set[str], rows: int) -> float:
         """Together, in this precision."""
@@ -348,7 +350,7 @@ class BlockTable:
         factor = activation_factor(self.precision)
         return sum(self.nbytes(value, rows) * (factor if value.dtype == "float32" else 1.0) for value in values)
 
-    def _weight_copies(self, op: Op, work: Work) -> int:
+    def weight_copies(self, op: Op, work: Work) -> int:
         """Autocast keeps the weights of matrix ops in the compute dtype, for every microbatch in flight."""
         if not casts(op, work, self.precision):
             return 0
