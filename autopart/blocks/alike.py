@@ -71,8 +71,9 @@ def _size(known: Facts, name: str) -> Hashable:
 def _handed_on(blocks: Blocks, index: int, made: list[str]) -> Iterator[Hashable]:
     """Whether a backward keeps what the block makes, and whether later blocks read it, or it is the loss."""
     graph, sent = blocks.sharded.graph, set(flow.block_outputs(blocks, index))
+    kept = kept_storages(graph)
     for name in made:
-        yield name in kept_storages(graph), name in sent, name == graph.loss
+        yield name in kept, name in sent, name == graph.loss
 
 
 def _passing(blocks: Blocks, index: int) -> Iterator[Hashable]:
