@@ -21,6 +21,7 @@ from autopart.package import write_package
 from autopart.planfile import load_plan as read_plan
 from autopart.planfile import save_plan
 from autopart.plans import Estimate, Plan, Settings, Stage
+from autopart.refused import no_model
 from autopart.report.text import format_plan
 from autopart.runtime import DistributedModule
 from autopart.sharding.mixing import describe
@@ -128,7 +129,7 @@ def compile(  # noqa: A001 - autopart.compile, as torch.compile
     """
     found = _planned(planned)
     if pipeline.is_profile(found.plan.model.path):
-        raise pipeline.no_model(found.plan)
+        raise no_model(found.plan)
     loaded = _inputs_for(found, model, example_inputs, loss, example_targets, batch_dims)
     built = pipeline.build_from(found.plan, loaded)
     target = Path(folder) if folder else _temporary()

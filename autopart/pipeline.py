@@ -33,10 +33,9 @@ from autopart.blocks.text import format_blocks
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.load import load_cluster
 from autopart.cluster.tariffs import format_draw, tariff
-from autopart.cluster.units import format_bytes, format_seconds
+from autopart.cluster.units import format_seconds
 from autopart.codegen.emit import Notes, emit
 from autopart.debug import COSTS, after, made, note
-from autopart.errors import Infeasible, PlanError
 from autopart.explain.explain import Explanation, explain
 from autopart.frontend.custom_ops import custom_ops
 from autopart.frontend.discover import discover
@@ -61,6 +60,7 @@ from autopart.program.check import check_cluster, check_plan, check_ranks
 from autopart.program.lower import lower
 from autopart.program.program import Program
 from autopart.program.text import format_actions
+from autopart.refused import check_memory, check_model, check_named, no_model
 from autopart.replan.devices import old_cluster
 from autopart.replan.replan import make_before, replan
 from autopart.say import Say, silent
@@ -132,14 +132,6 @@ class Built:
 def is_profile(path: str) -> bool:
     """Whether a plan's model is a layer profile."""
     return path.endswith(".json")
-
-
-def no_model(plan: Plan) -> PlanError:
-    """To be raised where a layer profile is asked to run."""
-    return PlanError(
-        f"this plan is of a layer profile ({plan.model.path}): there is no model to compile or run",
-        remedy="Plan the model itself for that: autopart plan model.py ...",
-    )
 
 
 def plan_files(model: str, devices: str, *, batch_size: int, settings: Settings, limits: Limits, say: Say) -> Plan:
@@ -400,31 +392,3 @@ def model_ref(source: Source) -> ModelRef:
     scalars = sum(parameter.value.numel(1) for parameter in graph.parameters)
     loaded = source.loaded
     return ModelRef(loaded.path, loaded.factory, digest(graph), len(source.blocks.blocks), scalars)
-
-
-def check_named(plan: Plan) -> None:
-    """Raises PlanError where there is no file to trace the model of."""
-    if not plan.model.path:
-        raise PlanError(
-            "this plan was made from a model in Python; no file is named",
-            remedy="Use autopart.compile(plan, model) there, or write the model's path into the plan under model.path.",
-        )
-
-
-def check_model(plan: Plan, model: ModelRef) -> None:
-    """A plan belongs to one graph; a plan written by hand names no digest."""
-    if plan.model.digest not in ("", model.digest):
-        raise PlanError(
-            f"this plan was made for another model than {model.path or 'this one'} is now",
-            remedy="Plan again; or delete model.digest from the plan if its blocks are still right.",
-        )
-
-
-def check_memory(scored: Score) -> None:
-    """Raises Infeasible where the simulated peak of a rank is more than its device has to use."""
-    for rank, peak in sorted(scored.overfull.items()):
-        capacity = next(costs.capacity_bytes for (_, owner), costs in scored.costs.of.items() if owner == rank)
-        raise Infeasible(
-            f"rank {rank} needs {format_bytes(peak)} and has {format_bytes(capacity)} to use",
-            remedy="Move blocks to another stage, give the rank fewer samples, take more microbatches, or recompute.",
-        )

@@ -5,6 +5,9 @@ as its code does, but for results that are written inside of the next line. The 
 as autograd does: an op has the gradients of its results, what it saved, the gradients that it makes, and working memory of its
 own; then the first two are let go. A gradient that is passed on as it is takes no memory again; of a value with several readers
 the gradients are added up, in place where nothing else has the first.
+
+Which ops come after one another does not depend on the number of samples: all bytes are lines over it (``line``), and a walk
+lists every level that memory reaches, the most of which is another one at other samples.
 """
 
 from __future__ import annotations
@@ -13,13 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from autopart.blocks.line import NOTHING, Line, total
 from autopart.blocks.work import Work
 from autopart.ir.analysis import packet
 from autopart.ir.graph import Op
 
-Sizes = Callable[[str], float]
+Sizes = Callable[[str], Line]
 """Bytes of a value, by name."""
-
 
 INSIDE = frozenset(
     """add sub rsub mul div neg pow exp log sqrt rsqrt square abs sin cos tanh sigmoid erf clamp sum mean dropout relu gelu
@@ -35,22 +38,22 @@ class Forward:
     """
 
     ops: Sequence[Op]
-    made: Sequence[float]
-    kept: Sequence[float]
-    making: Sequence[float]
+    made: Sequence[Line]
+    kept: Sequence[Line]
+    making: Sequence[Line]
     readers: Callable[[str], Sequence[Op]]
     outputs: Collection[str]
 
-    def most(self) -> float:
-        """Bytes at most, with those that are kept."""
-        held, loose, chain, most = 0.0, 0.0, 0, 0.0
+    def levels(self) -> list[Line]:
+        """Bytes, with those that are kept."""
+        held, loose, chain, found = NOTHING, NOTHING, 0, [NOTHING]
         for index in range(len(self.ops)):
-            most = max(most, held + loose + self.made[index] + self.making[index])
+            found.append(held + loose + self.made[index] + self.making[index])
             inside = self._inside(index) and chain < IN_A_LINE - 1
-            held += self.kept[index] if inside else self.made[index]
-            loose = self.made[index] - self.kept[index] if inside else 0.0
+            held = held + (self.kept[index] if inside else self.made[index])
+            loose = self.made[index] - self.kept[index] if inside else NOTHING
             chain = chain + 1 if inside else 0
-        return most
+        return found
 
     def _inside(self, index: int) -> bool:
         """Whether the result is only written inside of the next op."""
@@ -81,62 +84,58 @@ class Backward:
     ops: Sequence[Op]
     works: Sequence[Work]
     size: Sizes
-    beside: Callable[[int], float]  # saved beside values by the op of an index
-    working: Callable[[int], float]
+    beside: Sequence[Line]  # saved beside values by each op
+    working: Sequence[Line]
     parameters: Collection[str]
     incoming: Sequence[str]
     held: Collection[str]
-    released: float
+    released: Line
     given: bool = False
 
-    def most(self) -> Most:
-        first, later = (self._most(keeps=keeps) for keeps in (True, False))
-        return Most(first, later)
-
-    def _most(self, *, keeps: bool) -> float:
+    def levels(self, *, keeps: bool) -> list[Line]:
         """``keeps``: gradients of parameters stay, or are added to those that are there."""
         grads = _Gradients(self.size)
         for name in self.incoming:
             grads.arrive(name, grads.make(name, empty=self.given))
         savers = Counter(name for work in self.works for name in work.saved if name in self.held)
-        released, kept, most = self.released, 0.0, grads.nbytes - self.released
+        released, kept, found = self.released, NOTHING, [grads.nbytes - self.released]
         for index in reversed(range(len(self.ops))):
             op, work = self.ops[index], self.works[index]
             taken = [grads.take(value.name) for value in op.outputs]
             if work.wanted and any(buffer is not None for buffer in taken):
-                weights = sum(self.size(name) for name in work.wanted if name in self.parameters)
+                weights = total(self.size(name) for name in work.wanted if name in self.parameters)
                 values = [name for name in work.wanted if name not in self.parameters]
                 passed = next((buffer for buffer in taken if buffer is not None), None)
                 made = [(name, grads.alias(passed) if name in work.passed else grads.make(name)) for name in values]
-                most = max(most, grads.nbytes + weights + kept + self.working(index) - released)
-                kept += weights if keeps else 0.0
+                found.append(grads.nbytes + weights + kept + self.working[index] - released)
+                kept = kept + weights if keeps else kept
             else:
                 made = []
             for buffer in taken:
                 grads.drop(buffer)
-            released += self.beside(index)
+            released = released + self.beside[index]
             for name in work.saved:
                 savers[name] -= 1
-                released += self.size(name) if savers[name] == 0 and name in self.held else 0.0
+                released = released + self.size(name) if savers[name] == 0 and name in self.held else released
             for name, buffer in made:
-                most = max(most, grads.arrive(name, buffer) + kept - released)
-        return most
+                found.append(grads.arrive(name, buffer) + kept - released)
+        return found
 
 
 class _Gradients:
     """Gradients that exist, by value; several values may share one. ``nbytes`` is of all."""
 
     def __init__(self, size: Sizes) -> None:
-        self.nbytes = 0.0
+        self.nbytes = NOTHING
         self._size = size
         self._of: dict[str, int] = {}
         self._uses: dict[int, int] = {}
-        self._bytes: dict[int, float] = {}
+        self._bytes: dict[int, Line] = {}
 
     def make(self, name: str, *, empty: bool = False) -> int:
         buffer = len(self._bytes)
-        self._bytes[buffer], self._uses[buffer] = 0.0 if empty else self._size(name), 2 if empty else 1
-        self.nbytes += self._bytes[buffer]
+        self._bytes[buffer], self._uses[buffer] = NOTHING if empty else self._size(name), 2 if empty else 1
+        self.nbytes = self.nbytes + self._bytes[buffer]
         return buffer
 
     def alias(self, buffer: int | None) -> int:
@@ -153,9 +152,9 @@ class _Gradients:
             return
         self._uses[buffer] -= 1
         if not self._uses[buffer]:
-            self.nbytes -= self._bytes[buffer]
+            self.nbytes = self.nbytes - self._bytes[buffer]
 
-    def arrive(self, name: str, buffer: int) -> float:
+    def arrive(self, name: str, buffer: int) -> Line:
         """A term of a value's gradient; the most that there is of all gradients meanwhile."""
         before = self._of.get(name)
         if before is None:

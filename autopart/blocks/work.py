@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autopart.blocks.call import Call, facts
+from autopart.blocks.line import CHECKED, FITTED, Line, NotAffineError
 from autopart.blocks.op_flops import factors
-from autopart.blocks.op_table import Row, Values, row_of
+from autopart.blocks.op_table import Row, row_of
 from autopart.ir.analysis import once
 from autopart.ir.graph import Graph, Op
 from cost_models.compute import Products
@@ -68,7 +69,7 @@ def work(call: Call) -> Work:
         forward_bytes=row.forward_bytes(call),
         backward_flops=int(forward * row.backward(call)) if live else 0,
         backward_bytes=row.backward_bytes(call) + _summing(call) if live else 0,
-        saved=_saved(call, row.keeps(call)) if live else (),
+        saved=saved(call),
         saved_bytes=row.extra(call) if live else 0,
         wanted=tuple(value.name for value in call.wanted),
         passed=tuple(value.name for value in row.passes(call) if value and value in call.wanted),
@@ -102,21 +103,25 @@ def _summing(call: Call) -> int:
     return 3 * call.nbytes(*(v for v in call.wanted if last_use[v.name] != call.op.name and v.name not in graph.parameter_of))
 
 
-def _saved(call: Call, kept: Values) -> tuple[str, ...]:
-    """Owners of the memory of what is kept, without parameters and buffers."""
+def saved(call: Call) -> tuple[str, ...]:
+    """Owners of the memory of what the backward keeps, without parameters and buffers."""
+    if not call.wanted:
+        return ()
     graph, layouts = call.facts.graph, call.facts.layouts
-    owners = dict.fromkeys(layouts[value.name].storage for value in kept if value)
+    owners = dict.fromkeys(layouts[value.name].storage for value in row_of(call).keeps(call) if value)
     return tuple(name for name in owners if name not in graph.parameter_of and name not in graph.buffer_of)
 
 
 @once
 def kept_storages(graph: Graph) -> frozenset[str]:
     """Values that own memory which some op's backward needs."""
-    return frozenset(name for op in graph.ops for name in op_work(op, graph, FITTED[0], fused=False).saved)
+    return frozenset(name for op in graph.ops for name in saved(Call(op, facts(graph), FITTED[0], fused=False)))
 
 
-QUANTITIES = ("forward_flops", "forward_bytes", "backward_flops", "backward_bytes", "saved_bytes")
-FITTED, CHECKED = (2, 66), (1, 7, 1021)  # samples; of one alone nothing is broadcast
+QUANTITIES = (
+    "forward_flops", "forward_bytes", "backward_flops", "backward_bytes", "saved_bytes", "working_bytes", "spare_bytes",
+    "making_bytes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +152,20 @@ class WorkTable:
         multiply = [index for index, work in enumerate(self.works) if work.products[0]]
         return {i: op_work(self.ops[i], self.graph, batch, fused=self.fused).products for i in multiply}
 
+    def line(self, index: int, quantity: str) -> Line:
+        """A quantity of one op; NotAffineError where it is none."""
+        if index in self.exact:
+            raise NotAffineError
+        column = QUANTITIES.index(quantity)
+        return Line(float(self.constant[index, column]), float(self.slope[index, column]))
+
+    def work(self, index: int, batch: int) -> Work:
+        """Of one op."""
+        if index in self.exact or self.works[index].products[0]:
+            return op_work(self.ops[index], self.graph, batch, fused=self.fused)
+        numbers = (self.constant[index] + self.slope[index] * batch).astype(int).tolist()
+        return replace(self.works[index], **dict(zip(QUANTITIES, numbers, strict=True)))
+
 
 def work_table(ops: Sequence[Op], graph: Graph, *, fused: bool = True) -> WorkTable:
     """Fits straight lines and checks them."""
@@ -168,4 +187,4 @@ def work_table(ops: Sequence[Op], graph: Graph, *, fused: bool = True) -> WorkTa
 
 
 def _numbers(work: Work) -> tuple[int, ...]:
-    return (work.forward_flops, work.forward_bytes, work.backward_flops, work.backward_bytes, work.saved_bytes)
+    return tuple(getattr(work, quantity) for quantity in QUANTITIES)

@@ -79,7 +79,7 @@ def _block(table: BlockTable, names: tuple[str, ...], rows: int, stage: Stage) -
 
 
 def _between_columns(table: BlockTable, op: Op, rows: int, ranks: int) -> tuple[float, float]:
-    """What a rank sends in the forward and in the backward of an op (``BlockTable.exchange_s`` has the seconds)."""
+    """What a rank sends in the forward and in the backward of an op (``pricing.exchange`` has the seconds)."""
     if op.kind == reshard.CROSS_ENTROPY:
         each = table.value_bytes({op.inputs[1]}, rows) / 2  # a float32 for every int64 label
         forward, backward = (reshard.volume(reshard.ALL_REDUCE, count * each, ranks) for count in (3, 1))

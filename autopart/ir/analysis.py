@@ -14,7 +14,7 @@ T = TypeVar("T")
 # Facts are found once per graph, whatever asks for them.
 
 
-class _Same(Generic[T]):
+class Same(Generic[T]):
     """Holds a value as a key by identity: hashing a whole graph would cost more than the answer."""
 
     __slots__ = ("value",)
@@ -26,7 +26,7 @@ class _Same(Generic[T]):
         return id(self.value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.value is self.value
+        return isinstance(other, Same) and other.value is self.value
 
 
 S = TypeVar("S")
@@ -36,11 +36,11 @@ def once(function: Callable[[T], S]) -> Callable[[T], S]:
     """Remembers the last answers by the identity of an immutable argument: a plan looks at a graph for every way to split it."""
 
     @lru_cache(maxsize=64)
-    def remembered(key: _Same[T]) -> S:
+    def remembered(key: Same[T]) -> S:
         return function(key.value)
 
     def answer(value: T) -> S:
-        return remembered(_Same(value))
+        return remembered(Same(value))
 
     answer.__doc__ = function.__doc__
     return answer

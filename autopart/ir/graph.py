@@ -18,6 +18,11 @@ def _compiled(expression: str) -> CodeType:
     return compile(expression, "<size>", "eval")
 
 
+@cache
+def _evaluated(expression: str, batch: int) -> int:
+    return int(eval(_compiled(expression), {"__builtins__": {}, "max": max, "min": min}, {"b": batch}))
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Size:
     """A size that depends on the number of samples: a Python expression of ``b`` such as ``b``, ``128*b``, ``b//2``."""
@@ -26,7 +31,7 @@ class Size:
 
     def at(self, batch: int) -> int:
         """The size for ``batch`` samples."""
-        return int(eval(_compiled(self.expression), {"__builtins__": {}, "max": max, "min": min}, {"b": batch}))
+        return _evaluated(self.expression, batch)
 
     @property
     def per_sample(self) -> int | None:

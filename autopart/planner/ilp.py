@@ -57,11 +57,12 @@ from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
 from autopart.cpsat import make_solver, run
+from autopart.planner.boxes import Floors, Leaf
 from autopart.planner.columns import FOREVER, Chain, Columns
 from autopart.planner.order import Stages
 from autopart.planner.pairs import pairs
 from autopart.planner.problem import Array, Candidate, Ints, Problem, Solution
-from autopart.planner.search import Floors, Leaf, branch_and_bound, silent
+from autopart.planner.search import branch_and_bound, silent
 
 LEVELS = 40
 

@@ -15,6 +15,7 @@ from autopart.blocks.call import facts
 from autopart.blocks.flow import stage_parameters
 from autopart.blocks.orders import in_order, orders
 from autopart.cluster.cluster import Cluster, topology
+from autopart.ir.analysis import Same
 from autopart.planner.problem import Array, Part
 from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.pricing.network import counted_topology, tensor_topology
@@ -316,7 +317,11 @@ class Index:
         if local.blocks is self.blocks:
             return Rewritten(local, lambda _stage, _column: self.table)
         widest = max(stage.tensor for stage in plan.stages) if uneven(local.blocks.sharded.graph) else 1
-        tables = [self.table_of(column(local.blocks, index)) for index in range(widest)]
+
+        def found() -> list[BlockTable]:
+            return [self.table_of(column(local.blocks, index)) for index in range(widest)]
+
+        tables = self.table.lately(("tables", Same(local.blocks)), found)
         return Rewritten(local, lambda _stage, index: tables[min(index, widest - 1)])
 
 
@@ -343,5 +348,4 @@ def own_layouts(layouts: Mapping[str, str], blocks: Blocks, start: int, stop: in
 
 
 def _names(blocks: Blocks, start: int, stop: int) -> set[str]:
-    ops = [op for op in blocks.sharded.graph.ops if start <= blocks.block_of.get(op.name, -1) < stop]
-    return {op.name for op in ops} | set(stage_parameters(blocks, start, stop))
+    return {name for block in blocks.blocks[start:stop] for name in block.ops} | set(stage_parameters(blocks, start, stop))

@@ -10,14 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from autopart.planner.bounds import Bound, Path, floor_of, relax
-from autopart.planner.columns import Chain, Columns
-from autopart.planner.neighbours import through
+from autopart.planner.bounds import floor_of, relax
+from autopart.planner.boxes import Box, Floors, Leaf, SolveLeaf, bound_by_column, halved, placed, restrict
+from autopart.planner.columns import Columns
 from autopart.planner.order import Stages, best_order
 from autopart.planner.problem import Array, Candidate, Choice, Problem, Solution, extras_s, step_s
 from autopart.planner.roots import Root, make_root
@@ -34,58 +32,6 @@ EFFORT = 0.5  # deterministic seconds of an integer program's first attempt
 LARGE = 1500  # columns that it is spared, as long as the box can be split
 
 ROUNDS = 20  # choices of stages that an attempt of the integer program may forbid, since their best order is known
-
-
-@dataclass(frozen=True, slots=True)
-class Floors:
-    """No plan of a box has a slowest stage below ``time_s``, or a longest synchronisation below ``sync_s``."""
-
-    time_s: float
-    sync_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """What the integer program says of a box: a bound; the pipeline that it found, if any; whether there is none below the
-    cutoff, whether what it found is the best, and whether its costs were exact.
-    """
-
-    bound_s: float
-    stages: Stages | None = None
-    empty: bool = False
-    optimal: bool = False
-    exact: bool = False
-
-
-class SolveLeaf(Protocol):
-    def __call__(
-        self,
-        chain: Chain,
-        columns: Columns,
-        floors: Floors,
-        *,
-        cutoff_s: float,
-        unit_s: float,
-        slack_s: float,
-        effort_s: float,
-        time_s: float,
-        forbidden: Sequence[Stages],
-    ) -> Leaf: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Box:
-    """Pipelines of ``columns`` with max t in (over.time_s, ...] and max s in (over.sync_s, ...]; all cost at least ``bound_s``.
-    ``price`` and ``paths`` are where its linear program starts; ``attempts`` of the integer program ran out of effort.
-    """
-
-    setting: int
-    bound_s: float
-    columns: Columns
-    over: Floors
-    price: Array
-    paths: tuple[Path, ...] = ()
-    attempts: int = 0
 
 
 class _TimeUpError(Exception):
@@ -137,6 +83,10 @@ class _Search:
     def push(self, box: Box) -> None:
         heapq.heappush(self.heap, (box.bound_s, self.pushed, box.setting, box))
         self.pushed += 1
+
+    def halve(self, box: Box, floors: Floors, *, by: str) -> None:
+        for half in halved(box, floors, by=by):
+            self.push(half)
 
     def wait(self, bound_s: float, setting: int) -> None:
         """Pipelines of a setting, not yet looked at, that cost at least this."""
@@ -272,7 +222,7 @@ def _examine(search: _Search, box: Box) -> None:
     )  # fmt: skip
     for path in bound.paths[len(box.paths) :]:
         if (path.usage <= root.chain.devices).all() and (path.usage >= root.chain.least).all():
-            _offer(search, box.setting, box.columns, _placed(root.chain, box.columns, path))
+            _offer(search, box.setting, box.columns, placed(root.chain, box.columns, path))
     box = replace(box, bound_s=max(box.bound_s, bound.value_s + base_s), price=bound.price, paths=bound.paths)
     search.current_s = box.bound_s
     if box.bound_s >= root.ceiling_s:
@@ -280,7 +230,7 @@ def _examine(search: _Search, box: Box) -> None:
     if box.bound_s >= search.cutoff_s:
         search.close(box.bound_s)
         return
-    by_column = _bound_by_column(root.chain, box.columns, bound, floors)
+    by_column = bound_by_column(root.chain, box.columns, bound, floors)
     box = _drop(search, box, by_column)
     if not len(box.columns):
         return
@@ -308,14 +258,6 @@ def _tighten(search: _Search, box: Box) -> tuple[Box, Floors | None]:
     return box, floors if len(box.columns) else None
 
 
-def _bound_by_column(chain: Chain, columns: Columns, bound: Bound, floors: Floors) -> Array:
-    """No plan of the box that uses the column costs less."""
-    sums = through(chain, columns, bound.cost, bound.tables) - float(bound.price @ chain.devices)
-    slowest, longest = np.maximum(columns.time_s, floors.time_s), np.maximum(columns.sync_s, floors.sync_s)
-    found: Array = sums + (chain.microbatches - 1) * slowest + longest
-    return found
-
-
 def _drop(search: _Search, box: Box, by_column: Array) -> Box:
     """The box without columns whose plans are not worth finding; what they could cost is remembered."""
     ceiling_s = search.roots[box.setting].ceiling_s
@@ -323,15 +265,7 @@ def _drop(search: _Search, box: Box, by_column: Array) -> Box:
     possible = by_column[~keep & (by_column < ceiling_s)]
     if len(possible):
         search.close(float(possible.min()))
-    return _restrict(box, keep)
-
-
-def _restrict(box: Box, keep: NDArray[np.bool_]) -> Box:
-    if keep.all():
-        return box
-    number = np.cumsum(keep) - 1
-    paths = tuple(replace(path, columns=number[path.columns]) for path in box.paths if keep[path.columns].all())
-    return replace(box, columns=box.columns.take(keep), paths=paths)
+    return restrict(box, keep)
 
 
 def _solve_or_split(search: _Search, box: Box, floors: Floors, by_column: Array) -> None:
@@ -349,13 +283,13 @@ def _solve_or_split(search: _Search, box: Box, floors: Floors, by_column: Array)
             return
     else:
         few = np.argsort(by_column, kind="stable")[:SMALL]
-        _solve(search, _restrict(box, np.isin(np.arange(len(columns)), few)), floors)
+        _solve(search, restrict(box, np.isin(np.arange(len(columns)), few)), floors)
     if not splits:
         search.push(box)
     elif over_time_s >= over_sync_s:
-        _split(search, box, floors, by="time")
+        search.halve(box, floors, by="time")
     else:
-        _split(search, box, floors, by="sync")
+        search.halve(box, floors, by="sync")
 
 
 def _solve(search: _Search, box: Box, floors: Floors, rounds: int = 0) -> Leaf:
@@ -382,23 +316,6 @@ def _solve(search: _Search, box: Box, floors: Floors, rounds: int = 0) -> Leaf:
             return replace(leaf, exact=False)
         search.check()
         forbidden.append(leaf.stages)
-
-
-def _split(search: _Search, box: Box, floors: Floors, *, by: str) -> None:
-    """Halve the interval of the slowest stage's time, or of the longest synchronisation."""
-    costs = box.columns.time_s if by == "time" else box.columns.sync_s
-    floor_s = floors.time_s if by == "time" else floors.sync_s
-    middle_s = (floor_s + float(costs.max())) / 2
-    over = Floors(middle_s, box.over.sync_s) if by == "time" else Floors(box.over.time_s, middle_s)
-    search.push(_restrict(box, costs <= middle_s))
-    search.push(replace(box, over=over))
-
-
-def _placed(chain: Chain, columns: Columns, path: Path) -> Stages:
-    """A pipeline of the dynamic program, on its intervals."""
-    lengths = (chain.shapes.stop - chain.shapes.start)[columns.shape[path.columns]]
-    stops = np.cumsum(lengths)
-    return tuple((int(b - k), int(b), int(c)) for b, k, c in zip(stops, lengths, path.columns, strict=True))
 
 
 def _offer(search: _Search, setting: int, columns: Columns, stages: Stages) -> tuple[bool, bool]:

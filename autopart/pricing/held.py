@@ -12,16 +12,21 @@ Gradients of parameters come with the first backward of a step, from the last bl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autopart.blocks import flow
+from autopart.blocks.alike import incoming, passing
 from autopart.blocks.layout import layouts
+from autopart.blocks.line import FITTED, NOTHING, Line, NotAffineError, most, total
 from autopart.blocks.walk import Backward, Forward, Most
 from autopart.blocks.work import kept_storages
+from autopart.pricing.ops import activation_factor
 from cost_models.hardware import Kind
 from cost_models.memory import PRECISIONS
 
@@ -132,74 +137,103 @@ def sent_bytes(table: BlockTable, rows: int, start: int, stop: int) -> tuple[flo
 
 
 def block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute: bool, *, given: bool) -> BlockBytes:
+    """Read off the block's lines; walked at these rows alone where its sizes are no lines."""
+    key = ("lines", index, kind, recompute, given)
+
+    def found() -> BlockLines | None:
+        try:
+            return block_lines(table, index, kind, recompute, given=given)
+        except NotAffineError:
+            return None
+
+    lines = table.remembered(key, found) or block_lines(table, index, kind, recompute, given=given, rows=rows)
+    return lines.at(rows)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class BlockLines:
+    """``BlockBytes`` at any rows: levels that memory reaches, the most of which counts; those of the forward with ``own``."""
+
+    own: Line
+    forward: list[Line]
+    first: list[Line]
+    later: list[Line]
+
+    def at(self, rows: int) -> BlockBytes:
+        own = self.own.at(rows)
+        return BlockBytes(own, most(self.forward, rows) - own, Most(most(self.first, rows), most(self.later, rows)))
+
+
+def block_lines(
+    table: BlockTable, index: int, kind: Kind, recompute: bool, *, given: bool, rows: int | None = None
+) -> BlockLines:
+    """Of any rows, or of these alone; NotAffineError where some size is no line."""
     graph, blocks = table.blocks.sharded.graph, table.blocks
     block = blocks.blocks[index]
     ops = [table.op(name) for name in block.ops]
-    works = [table.work(op, kind, rows) for op in ops]
+    works = [table.work(op, kind, FITTED[0] if rows is None else rows) for op in ops]
     owner = {value.name: layouts(graph)[value.name].storage for op in ops for value in op.outputs}
     made = {storage for name, storage in owner.items() if storage in owner}
     kept, read_later = made & kept_storages(graph), {owner[n] for n in _outputs(table, index)} & made
     again = recompute and block.recomputable
     inside = {name for work in works for name in work.saved if name in made}
-    beside = [table.beside_bytes(op, work) for op, work in zip(ops, works, strict=True)]
 
-    def size(name: str) -> float:
-        return table.value_bytes({name}, rows)
+    @cache
+    def size(name: str) -> Line:
+        return table.value_line(name) if rows is None else Line(table.value_bytes({name}, rows))
 
-    def total(names: set[str]) -> float:
-        return table.value_bytes(names, rows)
+    def sizes(names: Iterable[str]) -> Line:
+        return total(map(size, names))
 
-    held = inside if again else kept & inside
-    backward = Backward(
+    def each(quantity: str) -> list[Line]:
+        if rows is None:
+            return [table.work_line(op, kind, quantity) for op in ops]
+        return [Line(getattr(work, quantity)) for work in works]
+
+    copies = [Line(table.weight_copies(op, work)) for op, work in zip(ops, works, strict=True)]
+    factor = activation_factor(table.precision)  # of what autograd keeps beside values
+    beside = [line.times(factor) + copied for line, copied in zip(each("saved_bytes"), copies, strict=True)]
+    back = Backward(
         ops=ops,
         works=works,
         size=size,
-        beside=lambda i: beside[i],
-        working=lambda i: float(works[i].working_bytes),
+        beside=beside,
+        working=each("working_bytes"),
         parameters=set(graph.parameter_of),
-        incoming=_gradients_at(table, index + 1),
-        held=held,
-        released=0.0 if again else total(kept - inside),
+        incoming=incoming(blocks, index + 1),
+        held=inside if again else kept & inside,
+        released=NOTHING if again else sizes(kept - inside),
         given=given,
-    ).most()
-    passing = 0.0 if recompute else total(set(_passing(table, index)) - kept_storages(graph))
+    )
+    spare, making = each("spare_bytes"), each("making_bytes")
 
-    def forward(stays: set[str], *, with_beside: bool) -> float:
-        each = [{value.name for value in op.outputs if owner[value.name] == value.name} for op in ops]
-        extra = beside if with_beside else [0.0] * len(ops)
+    def forward(stays: set[str], *, with_beside: bool) -> list[Line]:
+        owning = [{value.name for value in op.outputs if owner[value.name] == value.name} for op in ops]
+        extra = beside if with_beside else [NOTHING] * len(ops)
         return Forward(
             ops=ops,
-            made=[total(names) + more + work.spare_bytes for names, more, work in zip(each, extra, works, strict=True)],
-            kept=[total(names & stays) + more for names, more in zip(each, extra, strict=True)],
-            making=[float(work.making_bytes) for work in works],
+            made=[sizes(names) + more + beyond for names, more, beyond in zip(owning, extra, spare, strict=True)],
+            kept=[sizes(names & stays) + more for names, more in zip(owning, extra, strict=True)],
+            making=making,
             readers=lambda name: graph.users[name],
             outputs=_outputs(table, index),
-        ).most()
+        ).levels()
 
+    first, later = (back.levels(keeps=keeps) for keeps in (True, False))
     if not again:
-        own = total(kept) + sum(beside)
-        return BlockBytes(own, passing + forward(kept, with_beside=True) - own, backward)
-    own, internal = total(read_later), total(inside) + sum(beside)
-    coming = 0.0 if given else sum(size(name) for name in _gradients_at(table, index + 1))
-    rerun = forward(inside, with_beside=True) + coming
-    return BlockBytes(
-        own=own,
-        forward=forward(read_later, with_beside=False) - own,
-        backward=Most(max(rerun, internal + backward.first), max(rerun, internal + backward.later)),
+        passed = NOTHING if recompute else sizes(set(passing(blocks, index)) - kept_storages(graph))
+        levels = [passed + level for level in forward(kept, with_beside=True)]
+        return BlockLines(sizes(kept) + total(beside), levels, first, later)
+    internal = sizes(inside) + total(beside)
+    coming = NOTHING if given else sizes(incoming(blocks, index + 1))
+    rerun = [level + coming for level in forward(inside, with_beside=True)]
+    return BlockLines(
+        own=sizes(read_later),
+        forward=forward(read_later, with_beside=False),
+        first=[*rerun, *(internal + level for level in first)],
+        later=[*rerun, *(internal + level for level in later)],
     )
 
 
 def _outputs(table: BlockTable, index: int) -> tuple[str, ...]:
     return flow.block_outputs(table.blocks, index)
-
-
-def _gradients_at(table: BlockTable, boundary: int) -> list[str]:
-    """Values that cross a boundary and get a gradient."""
-    if boundary == table.count:
-        return [table.blocks.sharded.graph.loss]
-    return [name for name in flow.cut_values(table.blocks, boundary) if name in table.trained_values]
-
-
-def _passing(table: BlockTable, index: int) -> tuple[str, ...]:
-    """Values from before the block that it or a later one reads."""
-    return flow.cut_values(table.blocks, index) if index else ()

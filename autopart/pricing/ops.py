@@ -62,7 +62,7 @@ def table_seconds(table: WorkTable, rows: int, device: DeviceType, precision: st
     found, counted = np.zeros((2, len(table.ops))), table.at(rows)
     products = table.products_at(rows) if device.units else {}
     for (op_class, dtype, scale), places in alike.items():
-        forward_flops, forward_bytes, backward_flops, backward_bytes, _ = counted[places].T
+        forward_flops, forward_bytes, backward_flops, backward_bytes, *_ = counted[places].T
         multiplied = [products.get(index, ((), ())) for index in places]
         forward, backward = ([waste_of(device, each[way], dtype, op_class) for each in multiplied] for way in (0, 1))
         found[0, places] = op_s(device, forward_flops, forward_bytes * scale, dtype, op_class, forward)

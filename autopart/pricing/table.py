@@ -16,24 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autopart.blocks import flow
+from autopart.blocks.alike import first_alike
 from autopart.blocks.blocks import Blocks
-from autopart.blocks.work import Work, WorkTable, op_work, work_table
+from autopart.blocks.line import Line, through
+from autopart.blocks.work import QUANTITIES, Work, WorkTable, op_work, work_table
 from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
+from autopart.pricing.company import in_block
+from autopart.pricing.exchange import columns_s, mixing_s
 from autopart.pricing.held import BlockBytes, block_bytes
 from autopart.pricing.keys import block_key, op_key
 from autopart.pricing.ops import activation_factor, casts, demand, table_seconds
-from autopart.sharding import comm
-from autopart.tensor import reshard
-from cost_models.collective import Topology, all_gather_s, axis_sum_s, reduce_scatter_s
+from cost_models.collective import Topology
 from cost_models.compute import Demand
 from cost_models.hardware import DeviceType, Kind
-from cost_models.measured import read
 from cost_models.memory import PRECISIONS, frozen_bytes, state_bytes, update_traffic_bytes, update_transient_bytes
-from cost_models.price import Price, block_ratio, block_samples, op_price, update_s
+from cost_models.price import Price, op_price, update_s
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
+LATELY = 32
 OpsSeconds = tuple[list[float], list[float]]
 
 
@@ -69,14 +71,6 @@ class Cut:
     gradients: Array
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """What one block holds at some rows, and on an accelerator or a CPU (their kernels keep different things)."""
-
-    kept: float
-    inputs: float
-
-
 @dataclass(frozen=True, eq=False)
 class BlockTable:
     """Prices of ``blocks`` under a precision and an optimizer. Answers are remembered: ask freely."""
@@ -109,8 +103,9 @@ class BlockTable:
 
     def block_bytes(self, index: int, kind: Kind, rows: int, recompute: bool, *, given: bool) -> BlockBytes:
         """What a block keeps and needs, op by op; ``given``: gradients that come in are held, and counted, by somebody else."""
-        key = ("bytes", index, kind, rows, recompute, given)
-        return self.remembered(key, lambda: block_bytes(self, index, kind, rows, recompute, given=given))
+        first = first_alike(self.blocks)[index]
+        key = ("bytes", first, kind, rows, recompute, given)
+        return self.remembered(key, lambda: block_bytes(self, first, kind, rows, recompute, given=given))
 
     def shared_bytes(self, rows: int, start: int = 0, stop: int | None = None) -> float:
         """Results of the inputs-only ops of blocks [start, stop) that their backward needs: kept once a stage and microbatch."""
@@ -123,12 +118,12 @@ class BlockTable:
         """[n] seconds, both directions, of collectives inside the blocks: those of ops that mix samples."""
         if not self.blocks.sharded.mixing:
             return np.zeros(self.count)
-        return self._spread(lambda index: self._collective_s(index, rows, topology))
+        return self._spread(lambda index: mixing_s(self, index, rows, topology))
 
     def tensor_seconds(self, rows: int, topology: Topology) -> Seconds:
         """Of collectives between columns inside the blocks, and of their gradients; ``topology`` is that of one replica."""
         return self.remembered(
-            ("tensor", rows, topology), lambda: Seconds(*self._spread(lambda i: self._tensor_s(i, rows, topology)))
+            ("tensor", rows, topology), lambda: Seconds(*self._spread(lambda i: columns_s(self, i, rows, topology)))
         )
 
     @property
@@ -209,6 +204,14 @@ class BlockTable:
             self._memory[key] = find()
         return self._memory[key]  # type: ignore[return-value]
 
+    def lately(self, key: Hashable, find: Callable[[], T]) -> T:
+        """As ``remembered``, of the last ``LATELY`` keys: for answers as large as the model."""
+        recent: dict[Hashable, T] = self.remembered("lately", dict)
+        recent[key] = recent.pop(key) if key in recent else find()
+        if len(recent) > LATELY:
+            del recent[next(iter(recent))]
+        return recent[key]
+
     @property
     def _graph(self) -> Graph:
         return self.blocks.sharded.graph
@@ -220,16 +223,27 @@ class BlockTable:
     def op(self, name: str) -> Op:
         return self._ops[name]
 
-    def beside_bytes(self, op: Op, work: Work) -> float:
-        """What autograd keeps of an op beside values, in this precision."""
-        return work.saved_bytes * activation_factor(self.precision) + self._weight_copies(op, work)
-
     def work(self, op: Op, kind: Kind, rows: int) -> Work:
         """Of one op of the graph."""
         return self.remembered((op.name, kind, rows), lambda: self._work(op, kind, rows))
 
     def _work(self, op: Op, kind: Kind, rows: int) -> Work:
+        places, table = self._works(kind)
+        if op.name in places and not self.blocks.sharded.mixing:  # what is gathered has the rows of the whole batch
+            return table.work(places[op.name], rows)
         return op_work(op, self._graph, rows, fused=kind == "accelerator", whole=self.batch_size)
+
+    def work_line(self, op: Op, kind: Kind, quantity: str) -> Line:
+        """A quantity of an op over the samples; NotAffineError where it is none."""
+        places, table = self._works(kind)
+        if op.name in places and not self.blocks.sharded.mixing:
+            return table.line(places[op.name], quantity)
+        return through(lambda rows: float(getattr(self.work(op, kind, rows), quantity)))
+
+    def value_line(self, name: str) -> Line:
+        """Bytes of a value over the samples; NotAffineError where they are none."""
+        value = self._graph.values[name]
+        return self.remembered(("line", value.shape, value.dtype), lambda: through(lambda rows: self.value_bytes({name}, rows)))
 
     def op_s(self, op: Op, device: DeviceType, rows: int) -> tuple[float, float]:
         """Forward and backward of one op of the graph; those of a block add up to what the block takes."""
@@ -239,7 +253,7 @@ class BlockTable:
         """Of one op of the graph, as ``op_s``, and where it comes from."""
         alone = self.price_alone(op, device, rows)
         block = self.blocks.block_of.get(op.name)
-        return alone if device.measured is None or block is None else self._in_block(alone, block, device, rows)
+        return alone if device.measured is None or block is None else in_block(self, alone, block, device, rows)
 
     def price_alone(self, op: Op, device: DeviceType, rows: int) -> Price:
         """Of one op of the graph, wherever it is."""
@@ -261,32 +275,6 @@ class BlockTable:
         cast = casts(op, self.work(op, "cpu", 1), self.precision)
         return PRECISIONS[self.precision].compute_dtype if cast else ""
 
-    def _in_block(self, alone: Price, index: int, device: DeviceType, rows: int) -> Price:
-        """Scaled so that the block's ops add up to it: ops in company find their inputs in caches."""
-        samples = block_samples(device, self.block_key(index))
-        if not samples:
-            forward, backward = block_ratio(device)
-            return Price(alone.forward_s * forward, alone.backward_s * backward, alone.model)
-        found = read(samples, rows)
-        at = found.nearest.rows if found.model == "extrapolated" else rows
-        forward_s, backward_s = self._alone_s(index, device, at)
-        return Price(
-            alone.forward_s * (found.forward_s / forward_s if forward_s else 1.0),
-            alone.backward_s * (found.backward_s / backward_s if backward_s else 1.0),
-            alone.model,
-            found.model,
-        )
-
-    def _alone_s(self, index: int, device: DeviceType, rows: int) -> tuple[float, float]:
-        """Of a block, op by op."""
-        first = self.blocks.first_of_kind[self.blocks.blocks[index].kind]
-
-        def summed() -> tuple[float, float]:
-            prices = [self.price_alone(self._ops[name], device, rows) for name in self.blocks.blocks[first].ops]
-            return sum(price.forward_s for price in prices), sum(price.backward_s for price in prices)
-
-        return self.remembered(("alone", first, device, rows), summed)
-
     def demand(self, op: Op, kind: Kind, rows: int) -> Demand | None:
         """What the op asks of a device; None where its seconds are not made of that."""
         return demand(op, self.work(op, kind, rows), self.precision)
@@ -298,11 +286,11 @@ class BlockTable:
         return np.array([first[kind] for kind in kinds], dtype=np.float64).T
 
     def _works(self, kind: Kind) -> tuple[dict[str, int], WorkTable]:
-        """The work of the ops of the first block of each kind, and of those that stages re-run; and where each op is in it."""
+        """The work of the ops of the first of blocks that are alike, and of those that stages re-run; and their places in it."""
 
         def found() -> tuple[dict[str, int], WorkTable]:
-            first = {block.kind: block for block in reversed(self.blocks.blocks)}
-            names = (*(name for block in first.values() for name in block.ops), *self.blocks.inputs_only)
+            first = [self.blocks.blocks[index] for index in dict.fromkeys(first_alike(self.blocks))]
+            names = (*(name for block in first for name in block.ops), *self.blocks.inputs_only)
             table = work_table([self._ops[name] for name in names], self._graph, fused=kind == "accelerator")
             return {name: place for place, name in enumerate(names)}, table
 
@@ -334,34 +322,35 @@ class BlockTable:
 
     def _kept(self, kind: Kind, rows: int, recompute: bool) -> Kept:
         def evaluate(index: int) -> tuple[float, float]:
-            block = self.remembered(("block", index, kind, rows), lambda: self._block(index, kind, rows))
+            kept, inputs = self.remembered(("block", index, kind, rows), lambda: self._block(index, kind, rows))
             needs = self.block_bytes(index, kind, rows, recompute, given=False)
             working = max(needs.forward, needs.backward.first, needs.backward.later, 0.0)
             again = recompute and self.blocks.blocks[index].recomputable
-            return (block.inputs if again else block.kept), working
+            return (inputs if again else kept), working
 
         inflight, working = self._spread(evaluate)
         return Kept(inflight, working, self.cut(rows).values)
 
-    def _block(self, index: int, kind: Kind, rows: int) -> _Block:
+    def _block(self, index: int, kind: Kind, rows: int) -> tuple[float, float]:
+        """What one block keeps, and its inputs alone: kernels of an accelerator and of a CPU keep different things."""
         ops = [self._ops[name] for name in self.blocks.blocks[index].ops]
         places, table = self._works(kind)
         works = [table.works[places[op.name]] for op in ops]
-        beside_bytes = self.remembered(("saved", kind, rows), lambda: table.at(rows)[:, -1])
+        beside_bytes = self.remembered(("saved", kind, rows), lambda: table.at(rows)[:, QUANTITIES.index("saved_bytes")])
         inputs = set(flow.block_inputs(self.blocks, index))
         made = {value.name for op in ops for value in op.outputs}
         saved = {name for work in works for name in work.saved if name in made} | inputs
-        copies = sum(self._weight_copies(op, work) for op, work in zip(ops, works, strict=True))
+        copies = sum(self.weight_copies(op, work) for op, work in zip(ops, works, strict=True))
         beside = sum(float(beside_bytes[places[op.name]]) for op in ops) * activation_factor(self.precision)
-        return _Block(self.value_bytes(saved, rows) + beside + copies, self.value_bytes(inputs, rows))
+        return self.value_bytes(saved, rows) + beside + copies, self.value_bytes(inputs, rows)
 
     def value_bytes(self, names: set[str], rows: int) -> float:
         """Together, in this precision."""
         values = [self._graph.values[name] for name in sorted(names)]
         factor = activation_factor(self.precision)
-        return sum(self._nbytes(value, rows) * (factor if value.dtype == "float32" else 1.0) for value in values)
+        return sum(self.nbytes(value, rows) * (factor if value.dtype == "float32" else 1.0) for value in values)
 
-    def _weight_copies(self, op: Op, work: Work) -> int:
+    def weight_copies(self, op: Op, work: Work) -> int:
         """Autocast keeps the weights of matrix ops in the compute dtype, for every microbatch in flight."""
         if not casts(op, work, self.precision):
             return 0
@@ -381,7 +370,7 @@ class BlockTable:
     def _cut(self, rows: int) -> Cut:
         values, gradients = np.zeros(self.count + 1), np.zeros(self.count + 1)
         for boundary, names in enumerate(self.crossing, start=1):
-            sizes = {name: self._nbytes(self._graph.values[name], rows) for name in names}
+            sizes = {name: self.nbytes(self._graph.values[name], rows) for name in names}
             values[boundary] = sum(sizes.values())
             gradients[boundary] = sum(nbytes for name, nbytes in sizes.items() if name in self.trained_values)
         return Cut(values, gradients)
@@ -395,58 +384,9 @@ class BlockTable:
     def trained_values(self) -> frozenset[str]:
         return differentiable(self._graph)
 
-    def _nbytes(self, value: Value, rows: int) -> int:
+    def nbytes(self, value: Value, rows: int) -> int:
+        """Of a value, in the dtype of the trace."""
         return prod(value.shape_at(rows, self.batch_size)) * DTYPE_BYTES[value.dtype]
-
-    def _tensor_s(self, index: int, rows: int, topology: Topology) -> tuple[float, float]:
-        each = [self.exchange_s(self._ops[name], rows, topology) for name in self.blocks.blocks[index].ops]
-        return sum(forward for forward, _ in each), sum(backward for _, backward in each)
-
-    def exchange_s(self, op: Op, rows: int, topology: Topology) -> tuple[float, float]:
-        """Forward and backward of what an op sends between the columns of a replica."""
-        if op.kind in reshard.BACKWARD:
-            whole = self._exchanged_bytes(op, rows, topology.ranks)
-            forward = reshard.collective_s(op.kind, whole, topology)
-            return forward, self._gradient_s(op, reshard.collective_s(reshard.BACKWARD[op.kind], whole, topology))
-        if op.kind == reshard.CROSS_ENTROPY:
-            each = self._nbytes(self._graph.values[op.inputs[1]], rows) // 2  # a float32 for every int64 label
-            forward = axis_sum_s(each, topology) + axis_sum_s(2 * each, topology)
-            return forward, self._gradient_s(op, axis_sum_s(each, topology))
-        return 0.0, 0.0
-
-    def _exchanged_bytes(self, op: Op, rows: int, ranks: int) -> float:
-        """Of the whole value, were all parts as large as this column's (the widest one is waited for)."""
-        given, made = (self.value_bytes({name}, rows) for name in (op.inputs[0], op.outputs[0].name))
-        match op.kind:
-            case reshard.ALL_GATHER:
-                return max(made, given * ranks)
-            case reshard.REDUCE_SCATTER:
-                return max(given, made * ranks)
-            case reshard.ALL_TO_ALL:
-                return max(given, made) * ranks
-        return made
-
-    def _gradient_s(self, op: Op, seconds: float) -> float:
-        return seconds if op.inputs[0] in self.trained_values else 0.0
-
-    def _collective_s(self, index: int, rows: int, topology: Topology) -> float:
-        """Forward and backward of the block's collectives; the sums of a batch norm are two numbers a channel."""
-        found = 0.0
-        for name in self.blocks.blocks[index].ops:
-            op = self._ops[name]
-            if op.kind not in comm.COMM:
-                continue
-            result = op.outputs[0]
-            match op.kind:
-                case comm.ALL_REDUCE:
-                    found += 2 * axis_sum_s(self._nbytes(result, rows), topology)
-                case comm.ALL_GATHER:
-                    nbytes = self._nbytes(result, self.batch_size)
-                    found += all_gather_s(nbytes, topology) + reduce_scatter_s(nbytes, topology)
-                case comm.BATCH_NORM:
-                    channels = result.shape_at(rows, self.batch_size)[1]
-                    found += 2 * axis_sum_s(2 * channels * DTYPE_BYTES[result.dtype], topology)
-        return found
 
 
 def elements(parameter: Parameter) -> int:

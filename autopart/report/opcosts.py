@@ -11,6 +11,7 @@ from autopart.ir.graph import Op
 from autopart.planner.meshes import Index, Rewritten
 from autopart.plans import Stage
 from autopart.pricing.costs import StageCosts
+from autopart.pricing.exchange import exchange_s
 from autopart.pricing.stages import interval
 from autopart.pricing.table import BlockTable
 from cost_models.compute import Demand
@@ -83,7 +84,7 @@ def stage_cost(stage: Stage, rewritten: Rewritten, index: Index, costs: StageCos
 
     def price(op: Op) -> OpCost:
         own = table.price(op, device, rows)
-        sent = table.exchange_s(op, rows, across) if stage.tensor > 1 else (0.0, 0.0)
+        sent = exchange_s(table, op, rows, across) if stage.tensor > 1 else (0.0, 0.0)
         asked = None if any(sent) else table.demand(op, device.kind, rows)
         return OpCost(op.name, op.module, op.kind, own.forward_s + sent[0], own.backward_s + sent[1], asked, own.source)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from autopart.cluster.cluster import Cluster, topology
+from autopart.ir.analysis import Same
 from autopart.plans import Plan, Stage
 from autopart.pricing.table import BlockTable
 from autopart.tensor.assign import EVERYTHING, Layout, best_layout
@@ -17,8 +18,14 @@ from cost_models.hardware import DeviceType
 
 
 def local_plan(table: BlockTable, plan: Plan, cluster: Cluster) -> Local:
-    """What the columns of a plan run; ``table`` has the prices of the model on one device."""
-    return localize(table.blocks, plan, layouts_of(table, plan, cluster))
+    """What the columns of a plan run; ``table`` has the prices of the model on one device. Plans of the same cuts and layouts
+    run the same.
+    """
+    layouts = layouts_of(table, plan, cluster)
+    cuts = tuple((stage.blocks, Same(layouts.get(stage.index))) for stage in plan.stages)
+    found = table.lately(("local", cuts), lambda: localize(table.blocks, plan, layouts))
+    stages = (replace(stage, blocks=own.blocks) for stage, own in zip(plan.stages, found.plan.stages, strict=True))
+    return replace(found, plan=replace(plan, stages=tuple(stages)))
 
 
 def layouts_of(table: BlockTable, plan: Plan, cluster: Cluster) -> Mapping[int, Layout]:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from autopart.planner import classes, columns, ilp, oracle, search, work
+from autopart.planner.boxes import Floors
 from autopart.planner.classes import Neighbours
 from autopart.planner.columns import FOREVER, find_runs, make_chain, make_columns
 from autopart.planner.ilp import solve
 from autopart.planner.order import Ordered
 from autopart.planner.problem import Candidate, Ints, Problem, Solution, extras_s
-from autopart.planner.search import Floors
 from autopart.planner.work import work_of
 from tests.problems import random_problem
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from autopart.planner import ilp, oracle
+from autopart.planner.boxes import Floors
 from autopart.planner.columns import find_runs, make_chain, make_columns
 from autopart.planner.ilp import solve
 from autopart.planner.problem import Choice, Option, Part, Problem, Setting, Tie
-from autopart.planner.search import Floors
 
 
 def one_device(
