@@ -209,9 +209,7 @@ def _more_s(field: Field, step: Step, target: State, cap_s: float) -> Array | No
     return found * field.spread.least_s[:, step.use.index(1)]
 
 
-def _extend(
-    field: Field, taken: _Taken, places: tuple[Ints, Ints], arrays: tuple[Array, Array, Ints], limits: Limits
-) -> None:
+def _extend(field: Field, taken: _Taken, places: tuple[Ints, Ints], arrays: tuple[Array, Array, Ints], limits: Limits) -> None:
     """Take one kind of step from all ideals of a state; better values and where they come from go into the target's arrays."""
     before, after, origin = arrays
     step = taken.step

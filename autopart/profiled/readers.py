@@ -1,10 +1,10 @@
-"""How many parts must read one tensor, at least, where a chain is cut: each of them but the first costs its maker another transfer.
+"""How many parts must read one tensor, at least, where a chain is cut: each but the first costs its maker another transfer.
 
-Parts that together carry what is outside of an ideal have so many devices, no load above the cap. A convex part that reads nothing of a
-tensor is small: if r1 < r2 < ... are readers that follow one another, it does not have something before and something after any of
-them, so for some i it is among the units that are neither before r_i nor after r_(i+1). The largest such set bounds its work. Where
-devices must be nearly full there is no room for many small parts, so all others read the tensor. A mask that every layer of a
-transformer reads is sent to every other device.
+Parts that carry what is outside of an ideal have so many devices, and no load above the cap. A convex part that reads nothing of
+a tensor is small: if r1 < r2 < ... are readers that follow one another, it does not have something before and something after
+any of them, so for some i it is among the units that are neither before r_i nor after r_(i+1). The largest such set bounds its
+work. Where devices must be nearly full there is no room for many small parts, so all others read the tensor. A mask that every
+layer of a transformer reads is sent to every other device.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from autopart.profiled.groups import Groups
-from autopart.profiled.order import bits, mask_of
+from autopart.profiled.order import mask_of
 from autopart.profiled.problem import Array, Ints, Problem
+from autopart.profiled.tables import unpacked
 from autopart.profiled.units import Units
 
 
@@ -31,7 +32,7 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """Tensors that are read all over the graph: units that make them, what a transfer costs, work of a part that reads nothing of it."""
+    """Tensors that are read all over: units that make them, what a transfer costs, the most work of a part that reads nothing."""
 
     makers: Ints
     least_s: Array  # by tensor and device type
@@ -51,8 +52,8 @@ def shared_tensors(problem: Problem, groups: Groups, unit: dict[int, int]) -> li
 
 
 def make_spread(units: Units, tensors: Iterable[Tensor], work: Array, most: float) -> Spread:
-    """Of tensors of which parts that do not read them have less work than ``most``, what the largest device has; ``work`` by unit."""
-    chosen = [(each, idle) for each in tensors if (idle := _idle_work(units, each, work)) < most]
+    """Of tensors without which no part has as much work as ``most``, that of the largest device; ``work`` is by unit."""
+    chosen = [(each, idle) for each in tensors if (idle := _idle_work(units, each, work, most)) < most]
     return Spread(
         makers=np.array([each.maker.bit_length() - 1 for each, _ in chosen], dtype=np.int64),
         least_s=np.array([each.least_s for each, _ in chosen]).reshape(len(chosen), units.tie_s.shape[1]),
@@ -60,14 +61,18 @@ def make_spread(units: Units, tensors: Iterable[Tensor], work: Array, most: floa
     )
 
 
-def _idle_work(units: Units, tensor: Tensor, work: Array) -> float:
-    """What a convex part without a reader of a tensor takes at most."""
+def _idle_work(units: Units, tensor: Tensor, work: Array, most: float) -> float:
+    """What a convex part without a reader of a tensor takes at most; ``most`` where that is no less."""
     every = (1 << units.count) - 1 & ~tensor.readers
-    found, before = 0.0, 0
-    for reader in _in_a_row(units, tensor.readers):
-        found = max(found, _sum(work, every & ~before & ~units.order.below[reader]))
-        before = units.order.above[reader]
-    return max(found, _sum(work, every & ~before))
+    row = _in_a_row(units, tensor.readers)
+    above = [0, *(units.order.above[reader] for reader in row)]
+    below = [*(units.order.below[reader] for reader in row), 0]
+    found = 0.0
+    for before, after in zip(above, below, strict=True):
+        found = max(found, float(unpacked([every & ~before & ~after], units.count)[0] @ work))
+        if found >= most:
+            return most
+    return found
 
 
 def _in_a_row(units: Units, readers: int) -> list[int]:
@@ -77,10 +82,6 @@ def _in_a_row(units: Units, readers: int) -> list[int]:
         if readers >> unit & 1 and (not found or units.order.above[unit] >> found[-1] & 1):
             found.append(unit)
     return found
-
-
-def _sum(work: Array, members: int) -> float:
-    return float(work[list(bits(members))].sum())
 
 
 def more_readers(spread: Spread, rest: Array, worth: Array, left: Ints, slack: float) -> Array:
