@@ -16,10 +16,11 @@ import numpy as np
 
 from autopart.profiled.joined import Circle
 from autopart.profiled.problem import Array, Ints
+from autopart.profiled.readers import Spread, more_readers
 from autopart.profiled.relax import CAREFUL, Prices
 from autopart.profiled.tables import Tables, nested, spared, sums
 from autopart.profiled.units import Units
-from autopart.profiled.windows import Size, State, cut_work, states, window
+from autopart.profiled.windows import Size, State, cut_work, device_worth, states, window
 
 PAIRS = 1_000_000  # that are priced at once
 
@@ -62,6 +63,7 @@ class Field:
     plain: tuple[Step, ...]
     joined: tuple[Step, ...]  # for the largest load, or for the sum of loads, by the goal
     tie_sizes: Ints
+    spread: Spread
     late: Callable[[], bool]
 
 
@@ -111,6 +113,15 @@ class Reached:
     origin: dict[State, Ints]
 
 
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    """A step to one number of devices used: its place among all steps, and what further readers cost it, see ``_more_s``."""
+
+    step: Step
+    index: int
+    more_s: Array | None
+
+
 def best_chain(field: Field, limits: Limits, *, joined: bool) -> Chain:
     """The chain of the least value within the limits. Raises TooLate."""
     return _trace(field, reach(field, limits, joined=joined), limits)
@@ -132,8 +143,9 @@ def reach(field: Field, limits: Limits, *, joined: bool) -> Reached:
         for index, step in enumerate(steps):
             target = tuple(before + more for before, more in zip(state, step.use, strict=True))
             if len(rows) and target in windows:
+                taken = _Taken(step, index, _more_s(field, step, target, limits.cap_s))
                 places = (rows, np.flatnonzero(windows[target]))
-                _extend(field, step, index, places, (value[state], value[target], origin[target]), limits)
+                _extend(field, taken, places, (value[state], value[target], origin[target]), limits)
     return Reached(steps, value, origin)
 
 
@@ -186,22 +198,32 @@ def _rest(field: Field) -> Array:
     return found
 
 
-def _extend(
-    field: Field, step: Step, index: int, places: tuple[Ints, Ints], arrays: tuple[Array, Array, Ints], limits: Limits
-) -> None:
+def _more_s(field: Field, step: Step, target: State, cap_s: float) -> Array | None:
+    """By ideal and tensor of ``field.spread``: seconds that its maker pays for readers behind the ideal, beyond the first."""
+    if step.inner_s is not None or not len(field.spread.makers) or not np.isfinite(cap_s):
+        return None
+    worth, work = device_worth(field.prices, field.capacity_bytes, cap_s), field.size.work
+    rest = field.size.whole_work - work + field.size.cut
+    left = np.array(field.devices) - np.array(target)
+    found: Array = more_readers(field.spread, rest, worth, left, CAREFUL * field.size.whole_work)
+    return found * field.spread.least_s[:, step.use.index(1)]
+
+
+def _extend(field: Field, taken: _Taken, places: tuple[Ints, Ints], arrays: tuple[Array, Array, Ints], limits: Limits) -> None:
     """Take one kind of step from all ideals of a state; better values and where they come from go into the target's arrays."""
     before, after, origin = arrays
+    step = taken.step
     for rows, columns in _blocks(field, step, places, limits.cap_s):
         if field.late():
             raise TooLate
-        load = step_loads(field, step, rows, columns)
+        load = _loads(field, taken, rows, columns)
         load[load > limits.load_s * (step.loads if limits.summed else 1)] = np.inf
         total = before[rows][:, None] + load if limits.summed else np.maximum(before[rows][:, None], load)
         best = total.argmin(axis=0)
         least = total[best, np.arange(len(columns))]
         better = np.flatnonzero((least < after[columns]) & (least < limits.value_s))
         after[columns[better]] = least[better]
-        origin[columns[better]] = np.stack([rows[best[better]], np.full(len(better), index)], axis=1)
+        origin[columns[better]] = np.stack([rows[best[better]], np.full(len(better), taken.index)], axis=1)
 
 
 def _blocks(field: Field, step: Step, places: tuple[Ints, Ints], cap_s: float) -> Iterator[tuple[Ints, Ints]]:
@@ -234,6 +256,15 @@ def _near(field: Field, step: Step, rows: Ints, columns: Ints, cap_s: float) -> 
         start = stop
 
 
+def _loads(field: Field, taken: _Taken, rows: Ints, columns: Ints) -> Array:
+    """``step_loads``, and what further readers cost the makers among the units of the step."""
+    load = step_loads(field, taken.step, rows, columns)
+    if taken.more_s is not None:
+        made, more = field.tables.inside[:, field.spread.makers], taken.more_s[columns]
+        load += (made[columns] * more).sum(axis=1)[None, :] - made[rows].astype(float) @ more.T
+    return load
+
+
 def step_loads(field: Field, step: Step, rows: Ints, columns: Ints) -> Array:
     """Seconds of a step between all pairs of ideals; infinite where it can't be."""
     tables = field.tables
@@ -263,7 +294,8 @@ def _trace(field: Field, reached: Reached, limits: Limits) -> Chain:
     while sum(state):
         source, index = map(int, reached.origin[state][last])
         step = reached.steps[index]
-        load = float(step_loads(field, step, np.array([source]), np.array([last]))[0, 0])
+        taken = _Taken(step, index, _more_s(field, step, state, limits.cap_s))
+        load = float(_loads(field, taken, np.array([source]), np.array([last]))[0, 0])
         largest = max(largest, load / step.loads if limits.summed else load)
         parts.append(Part(field.tables.ideals[last] & ~field.tables.ideals[source], step.use))
         state = tuple(used - taken for used, taken in zip(state, step.use, strict=True))

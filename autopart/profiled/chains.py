@@ -10,16 +10,17 @@ from itertools import pairwise
 import numpy as np
 
 from autopart.profiled.chain import Chain, Field, Limits, TooLate, best_chain, joined_steps, plain_steps, size_of
-from autopart.profiled.closing import Closing, shared_tensors
+from autopart.profiled.closing import Closing
 from autopart.profiled.ideals import all_ideals, orders, prefixes, some_ideals
 from autopart.profiled.joined import Circle, circles
 from autopart.profiled.order import bits, topological
 from autopart.profiled.problem import Array, Goal
+from autopart.profiled.readers import Spread, Tensor, make_spread, shared_tensors
 from autopart.profiled.relax import CAREFUL, Prices, kind_capacities, kind_times, price, work
 from autopart.profiled.search import CLOSED, Search
 from autopart.profiled.tables import CHUNK, make_tables, meetings, unpacked
 from autopart.profiled.units import Units
-from autopart.profiled.windows import Size, cut_work, some_window
+from autopart.profiled.windows import Size, cut_work, device_worth, some_window
 
 LADDER = (1.003, 1.01, 1.03, 1.1, 1.3, 2.0, 4.0, float("inf"))  # times a bound: a low limit leaves few ideals to look at
 FEW, MOST = 3_000, 300_000  # ideals of the quick family, and of all
@@ -46,7 +47,8 @@ def unit_work(search: Search, units: Units, prices: Prices) -> Array:
 def make_field(search: Search, units: Units, ideals: Sequence[int], prices: Prices, found: Sequence[Circle]) -> Field:
     """The field of these ideals and joined steps."""
     problem, groups = search.problem, search.groups
-    tables = make_tables(units, ideals, unit_work(search, units, prices))
+    needs = unit_work(search, units, prices)
+    tables = make_tables(units, ideals, needs)
     return Field(
         units=units,
         tables=tables,
@@ -58,8 +60,23 @@ def make_field(search: Search, units: Units, ideals: Sequence[int], prices: Pric
         plain=plain_steps(units, tables, kind_capacities(problem)),
         joined=joined_steps(found, tables, kind_capacities(problem)),
         tie_sizes=np.array([len(ends) for ends in units.ties], dtype=np.int64),
+        spread=_spread(search, units, prices, needs),
         late=search.late,
     )
+
+
+def _spread(search: Search, units: Units, prices: Prices, needs: Array) -> Spread:
+    """Tensors that are read all over, where every unit is one forward op, so that parts are convex sets of units."""
+    cap_s, tensors = _cap_s(search), _tensors(search, units)
+    if not np.isfinite(cap_s) or (units.forward != 1).any():
+        tensors = []
+    most = device_worth(prices, kind_capacities(search.problem), cap_s).max() if tensors else 0.0
+    return make_spread(units, tensors, needs, float(most))
+
+
+def _tensors(search: Search, units: Units) -> list[Tensor]:
+    unit = {group: place for place, each in enumerate(units.members) for group in each}
+    return shared_tensors(search.problem, search.groups, unit)
 
 
 def _in_windows(search: Search, units: Units, ideals: Sequence[int], needs: Array, prices: Prices) -> list[int]:
@@ -145,9 +162,7 @@ def _close(search: Search, field: Field) -> None:
         offer(search, field, chain)
         return search.value_s
 
-    unit = {group: place for place, each in enumerate(field.units.members) for group in each}
-    tensors = shared_tensors(search.problem, search.groups, unit)
-    search.prove(Closing(field, tensors, search.value_s, take).run())
+    search.prove(Closing(field, _tensors(search, field.units), search.value_s, take).run())
 
 
 def bounds(search: Search, field: Field, *, joined: bool) -> Iterator[float]:

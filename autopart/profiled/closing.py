@@ -16,22 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from autopart.profiled.chain import Chain, Field, Limits, Part, Step, TooLate, reach, step_loads
-from autopart.profiled.groups import Groups
-from autopart.profiled.order import mask_of
-from autopart.profiled.problem import Array, Ints, Problem
+from autopart.profiled.problem import Array, Ints
+from autopart.profiled.readers import Tensor
 from autopart.profiled.relax import CAREFUL
 from autopart.profiled.windows import State
 
 NODES = 4_000
-
-
-@dataclass(frozen=True, eq=False)
-class Tensor:
-    """Of one unit, read by at least two others; ``least_s`` by type."""
-
-    maker: int  # a set of one unit
-    readers: int  # units other than the maker
-    least_s: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +146,3 @@ class Closing:
             self.value_s = self.offer(Chain(tail.value_s, tail.value_s, tuple(reversed(tail.parts))))
         if tail.value_s < self.limit_s:
             self.open_s = tail.value_s
-
-
-def shared_tensors(problem: Problem, groups: Groups, unit: dict[int, int]) -> list[Tensor]:
-    """Tensors that at least two units read beside the one that makes them; ``unit`` is by group."""
-    found = []
-    for op in range(problem.count):
-        if groups.of[op] in unit:
-            maker = unit[groups.of[op]]
-            readers = {unit[groups.of[each]] for each in problem.readers[op] if groups.of[each] in unit} - {maker}
-            if len(readers) > 1:
-                found.append(Tensor(1 << maker, mask_of(readers), problem.kind_transfer_s[op]))
-    return found

@@ -70,9 +70,13 @@ def make_tables(units: Units, ideals: Sequence[int], work: Array) -> Tables:
 def meetings(units: Units, inside: Flags) -> NDArray[np.int16]:
     """By ideal and tie: how many units of the tie are inside."""
     found = np.zeros((len(inside), len(units.ties)), dtype=np.int16)
-    for place in range(max(map(len, units.ties), default=0)):
-        ties = [tie for tie, ends in enumerate(units.ties) if len(ends) > place]
-        found[:, ties] += inside[:, [units.ties[tie][place] for tie in ties]]
+    for start in range(0, len(inside), CHUNK):
+        by_unit = np.ascontiguousarray(inside[start : start + CHUNK].T)  # rows are taken faster than columns
+        met = np.zeros((len(units.ties), by_unit.shape[1]), dtype=np.int16)
+        for place in range(max(map(len, units.ties), default=0)):
+            ties = [tie for tie, ends in enumerate(units.ties) if len(ends) > place]
+            met[ties] += by_unit[[units.ties[tie][place] for tie in ties]]
+        found[start : start + CHUNK] = met.T
     return found
 
 

@@ -35,10 +35,7 @@ def states(devices: State) -> list[State]:
 
 def window(size: Size, prices: Prices, devices: State, capacity_bytes: Array, state: State, cap_s: float) -> Flags:
     """Ideals that ``state`` can do with no load above the cap, while the other devices do the rest."""
-    worth = np.where(prices.second > 0, np.inf, 0.0)
-    if np.isfinite(cap_s):
-        worth = prices.second * cap_s
-    worth = worth + prices.byte * capacity_bytes
+    worth = device_worth(prices, capacity_bytes, cap_s)
     used, spare = np.array(state), np.array(devices) - np.array(state)
     has = [float(worth[count > 0] @ count[count > 0]) for count in (used, spare)]
     room = [float(capacity_bytes @ count) for count in (used, spare)]
@@ -46,6 +43,15 @@ def window(size: Size, prices: Prices, devices: State, capacity_bytes: Array, st
     fits: Flags = (size.work + size.cut <= has[0] + slack) & (size.whole_work - size.work + size.cut <= has[1] + slack)
     fits &= (size.memory_bytes <= room[0] + more) & (size.whole_bytes - size.memory_bytes <= room[1] + more)
     return fits
+
+
+def device_worth(prices: Prices, capacity_bytes: Array, cap_s: float) -> Array:
+    """By type: the most work of a device with no load above the cap."""
+    worth = np.where(prices.second > 0, np.inf, 0.0)
+    if np.isfinite(cap_s):
+        worth = prices.second * cap_s
+    found: Array = worth + prices.byte * capacity_bytes
+    return found
 
 
 def some_window(size: Size, prices: Prices, devices: State, capacity_bytes: Array, cap_s: float) -> Flags:
