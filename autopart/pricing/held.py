@@ -33,11 +33,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class BlockBytes:
-    """Of one block at some rows: ``own`` is kept, ``forward`` and ``backward`` come on top while it runs."""
+    """Of one block at some rows: ``own`` is kept, ``forward`` and ``backward`` come on top while it runs. ``again``: it is run
+    once more first, when later blocks have let go of all that it made.
+    """
 
     own: float
     forward: float
     backward: Most
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,14 @@ def stage_running(
     given = stop if stop < table.count and not setting.joined else None  # gradients that came are used where they lie
     blocks = [table.block_bytes(i, kind, rows, setting.recompute, given=i + 1 == given) for i in range(start, stop)]
     received = received_bytes(table, rows, start, stop)
-    sent, owned = sent_bytes(table, rows, start, stop)
+    again = np.array([block.again for block in blocks])
+    sent, owned = sent_bytes(table, rows, (start, stop), again)
     own = np.array([block.own for block in blocks]) - owned
     fresh = new_gradients(table, start, stop) if setting.zero < 2 else np.zeros(stop - start)
     beside = lent - (own.sum() - np.cumsum(own))  # later blocks let go of theirs
-    first = np.array([block.backward.first for block in blocks]) + beside + owned  # what is sent is not let go
-    later = np.array([block.backward.later for block in blocks]) + beside + owned
+    results = np.where(again, -own, owned)  # made once more, or not let go of where they are sent
+    first = np.array([block.backward.first for block in blocks]) + beside + results
+    later = np.array([block.backward.later for block in blocks]) + beside + results
     if setting.zero >= 2:
         first = later = first + leaving
         leaving = np.zeros_like(leaving)
@@ -118,16 +123,20 @@ def received_bytes(table: BlockTable, rows: int, start: int, stop: int) -> float
     return table.value_bytes(set(flow.stage_receives(table.blocks, start, stop)), rows)
 
 
-def sent_bytes(table: BlockTable, rows: int, start: int, stop: int) -> tuple[float, Array]:
-    """Values that the stage gives, which are held until their backward ends; and by block what of them ``own`` has."""
+def sent_bytes(table: BlockTable, rows: int, interval: tuple[int, int], again: NDArray[np.bool_]) -> tuple[float, Array]:
+    """Values that the stage gives, which are held until their backward ends; and by block what of them ``own`` has: all that it
+    makes where it is run ``again``, else what is kept.
+    """
+    start, stop = interval
     graph, blocks = table.blocks.sharded.graph, table.blocks
     place, kept = layouts(graph), kept_storages(graph)
     sent = {place[name].storage for name in flow.stage_sends(blocks, start, stop) if name != graph.loss}
     owned = np.zeros(stop - start)
     for name in sent:
         maker = graph.producer.get(name)
-        if name in kept and maker is not None and maker.name in blocks.block_of:
-            owned[blocks.block_of[maker.name] - start] += table.value_bytes({name}, rows)
+        block = blocks.block_of.get(maker.name) if maker else None
+        if block is not None and (again[block - start] or name in kept):
+            owned[block - start] += table.value_bytes({name}, rows)
     return table.value_bytes(sent, rows), owned
 
 
@@ -186,6 +195,7 @@ def block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute:
         own=own,
         forward=forward(read_later, with_beside=False) - own,
         backward=Most(max(rerun, internal + backward.first), max(rerun, internal + backward.later)),
+        again=True,
     )
 
 

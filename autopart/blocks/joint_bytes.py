@@ -1,0 +1,61 @@
+"""What ops that the columns of a replica run together keep and need: read off ``runtime.columns``."""
+
+from __future__ import annotations
+
+from autopart.blocks.call import Call
+from autopart.ir.graph import DTYPE_BYTES
+
+BOOL, INT64 = DTYPE_BYTES["bool"], DTYPE_BYTES["int64"]
+
+# Of a cross entropy whose classes are split
+
+
+def loss_kept(call: Call) -> int:
+    """Exponentials as large as the logits; of every target its class, whether another column has it, a factor and a scale."""
+    return call.nbytes(call.tensors[0]) + _targets(call) * (INT64 + BOOL + 2 * _number(call))
+
+
+def loss_forward(call: Call) -> int:
+    """Beside what it keeps: three numbers a target (four with weights of classes), and those of all columns as they arrive and
+    together; which targets count.
+    """
+    columns = call.literal(len(call.op.args), "columns", 1)
+    assert isinstance(columns, int), f"{call.op.name} does not say how many columns it runs on"
+    numbers = 3 if call.at(2, "weight") is None else 4
+    at_a_time = numbers * (1 + 2 * columns) * _number(call) + INT64 + 2 * BOOL
+    return _targets(call) * (at_a_time - INT64 - BOOL - 2 * _number(call))
+
+
+def loss_backward(call: Call) -> int:
+    """Of every target its gradient, that without other columns' targets, and the opposite."""
+    return 3 * _targets(call) * _number(call)
+
+
+def _targets(call: Call) -> int:
+    target = call.at(1, "target")
+    assert target is not None, f"{call.op.name} has no target"
+    return call.count(target)
+
+
+def _number(call: Call) -> int:
+    return DTYPE_BYTES[call.tensors[0].dtype]
+
+
+# Of a lookup in a table whose rows are split
+
+
+def rows_kept(call: Call) -> int:
+    """Every index as this column counts, and whether another column has it."""
+    indices = call.at(1, "indices")
+    assert indices is not None, f"{call.op.name} has no indices"
+    return call.count(indices) * (INT64 + BOOL)
+
+
+def rows_forward(call: Call) -> int:
+    """Rows that were looked up, before those of other columns become zeros."""
+    return call.nbytes(call.outputs[0])
+
+
+def rows_backward(call: Call) -> int:
+    """A gradient with zeros for other columns' rows is gone when the table's is made."""
+    return max(0, call.nbytes(call.outputs[0]) - call.nbytes(*call.wanted))
