@@ -1,9 +1,9 @@
-"""What ops that the columns of a replica run together keep and need: read off ``runtime.columns``."""
+"""What ops of several ranks keep and need beside what they read and give: read off ``runtime.collectives`` and ``runtime.columns``."""
 
 from __future__ import annotations
 
 from autopart.blocks.call import Call
-from autopart.ir.graph import DTYPE_BYTES
+from autopart.ir.graph import DTYPE_BYTES, Value
 
 BOOL, INT64 = DTYPE_BYTES["bool"], DTYPE_BYTES["int64"]
 
@@ -59,3 +59,52 @@ def rows_forward(call: Call) -> int:
 def rows_backward(call: Call) -> int:
     """A gradient with zeros for other columns' rows is gone when the table's is made."""
     return max(0, call.nbytes(call.outputs[0]) - call.nbytes(*call.wanted))
+
+
+# Of messages: what is sent is copied where it does not lie in order, what arrives is copied into the result, or is it
+
+
+def summed(call: Call) -> int:
+    """What arrives is the result."""
+    return _copy(call, call.tensors[0])
+
+
+def gradient_summed(call: Call) -> int:
+    return _copy(call, call.outputs[0])
+
+
+def gathered(call: Call) -> int:
+    return _others(call) + _copy(call, call.tensors[0])
+
+
+def gradient_gathered(call: Call) -> int:
+    return _others(call) + _copy(call, call.outputs[0])
+
+
+def scattered(call: Call) -> int:
+    """What is sent, and received: of two ranks with equal parts, that is the result."""
+    part = min(call.nbytes(call.tensors[0]), call.nbytes(call.outputs[0]))
+    return _others(call) * (1 if _others(call) == part else 2)
+
+
+gradient_scattered = scattered
+
+
+def exchanged(call: Call) -> int:
+    """What is sent, and received: all but this rank's part of either."""
+    x, result = call.tensors[0], call.outputs[0]
+    dim, to_dim = (value % len(x.shape) for value in (call.literal(1, "dim"), call.literal(3, "to_dim")) if isinstance(value, int))
+    before, after = call.shape(x), call.shape(result)
+    sent = call.nbytes(x) * (1 - after[to_dim] / before[to_dim])
+    received = call.nbytes(result) * (1 - before[dim] / after[dim])
+    return int(sent + received)
+
+
+def _others(call: Call) -> int:
+    """Bytes of the whole that are not this rank's."""
+    return abs(call.nbytes(call.outputs[0]) - call.nbytes(call.tensors[0]))
+
+
+def _copy(call: Call, value: Value) -> int:
+    """A tensor that is sent whole; a gradient lies as its value does."""
+    return 0 if call.facts.layouts[value.name].contiguous else call.nbytes(value)

@@ -232,8 +232,10 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(FACTORY, category="random"), """rand randn randint randperm rand_like randn_like randint_like normal uniform_ normal_
         multinomial poisson bernoulli bernoulli_"""),
     (COMM, "comm.shard comm.to_partial tensor.shard tensor.to_partial"),
-    (replace(COMM, working=op_bytes.in_transit, making=op_bytes.in_transit), """comm.all_reduce comm.all_gather tensor.all_reduce
-        tensor.all_gather tensor.reduce_scatter tensor.all_to_all"""),
+    (replace(COMM, making=joint_bytes.summed, working=joint_bytes.gradient_summed), "comm.all_reduce tensor.all_reduce"),
+    (replace(COMM, making=joint_bytes.gathered, working=joint_bytes.gradient_scattered), "comm.all_gather tensor.all_gather"),
+    (replace(COMM, making=joint_bytes.scattered, working=joint_bytes.gradient_gathered), "tensor.reduce_scatter"),
+    (replace(COMM, making=joint_bytes.exchanged, working=joint_bytes.exchanged), "tensor.all_to_all"),
     (PROFILED, "profile.layer"),
 )  # fmt: skip
 ROWS: Mapping[str, Row] = {name: row for row, names in FAMILIES for name in names.split()}
