@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autopart.blocks.call import Call, facts
-from autopart.blocks.op_table import Values, row_of
+from autopart.blocks.op_table import row_of
 from autopart.ir.analysis import once
-from autopart.ir.graph import Graph, Op
+from autopart.ir.graph import Graph, Op, Value
 
 Array = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ class Work:
     reads and writes; gradients of parameters are written once (summing them over microbatches is not in here), those of a
     value with several uses are added up here. ``saved`` names the values *that own the memory* which the backward needs
     (a view counts as its base; parameters and buffers never), so that a set of names counts memory once; ``saved_bytes``
-    comes on top: dropout masks, statistics of norms, copies. ``wanted`` are the inputs that get a gradient; ``passed`` those of
+    comes on top: dropout masks, statistics of norms, copies; ``keeps``: whether there is anything at all, parameters too. ``wanted`` are the inputs that get a gradient; ``passed`` those of
     them whose gradient is the incoming one, or a view of it; ``working_bytes`` the backward needs while it runs, beside all
     gradients; ``spare_bytes`` results take more than their elements, ``making_bytes`` the forward needs while it runs.
     """
@@ -43,6 +43,12 @@ class Work:
     working_bytes: int = 0
     spare_bytes: int = 0
     making_bytes: int = 0
+    keeps: bool = False
+
+    def made_to_keep(self, op: Op) -> bool:
+        """Whether it has to be computed for what it keeps: else that is its inputs, or a mask that is drawn before."""
+        results = {value.name for value in op.outputs}
+        return not results.isdisjoint(self.saved) or (self.saved_bytes > 0 and self.category != "random")
 
 
 def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True, whole: int | None = None) -> Work:
@@ -56,6 +62,8 @@ def work(call: Call) -> Work:
     row = row_of(call)
     forward = row.flops(call)
     live = bool(call.wanted)
+    kept = tuple(value for value in row.keeps(call) if value) if live else ()
+    extra = row.extra(call) if live else 0
     return Work(
         category=row.category,
         dtype=_dtype(call),
@@ -63,13 +71,14 @@ def work(call: Call) -> Work:
         forward_bytes=row.forward_bytes(call),
         backward_flops=int(forward * row.backward(call)) if live else 0,
         backward_bytes=row.backward_bytes(call) + _summing(call) if live else 0,
-        saved=_saved(call, row.keeps(call)) if live else (),
-        saved_bytes=row.extra(call) if live else 0,
+        saved=_saved(call, kept),
+        saved_bytes=extra,
         wanted=tuple(value.name for value in call.wanted),
         passed=tuple(value.name for value in row.passes(call) if value and value in call.wanted),
         working_bytes=row.working(call) if live else 0,
         spare_bytes=row.spare(call),
         making_bytes=row.making(call),
+        keeps=bool(kept or extra),
     )
 
 
@@ -85,10 +94,10 @@ def _summing(call: Call) -> int:
     return 3 * call.nbytes(*(v for v in call.wanted if last_use[v.name] != call.op.name and v.name not in graph.parameter_of))
 
 
-def _saved(call: Call, kept: Values) -> tuple[str, ...]:
+def _saved(call: Call, kept: Sequence[Value]) -> tuple[str, ...]:
     """Owners of the memory of what is kept, without parameters and buffers."""
     graph, layouts = call.facts.graph, call.facts.layouts
-    owners = dict.fromkeys(layouts[value.name].storage for value in kept if value)
+    owners = dict.fromkeys(layouts[value.name].storage for value in kept)
     return tuple(name for name in owners if name not in graph.parameter_of and name not in graph.buffer_of)
 
 

@@ -173,14 +173,18 @@ def block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute:
     ).most()
     passing = 0.0 if recompute else total(set(_passing(table, index)) - kept_storages(graph))
 
-    def forward(stays: set[str], *, with_beside: bool) -> float:
-        each = [{value.name for value in op.outputs if owner[value.name] == value.name} for op in ops]
-        extra = beside if with_beside else [0.0] * len(ops)
+    def forward(stays: set[str], *, with_beside: bool, upto: int = len(ops), whole: bool = True) -> float:
+        """Of the first ops; ``whole``: the last one gives its results."""
+        each = [{value.name for value in op.outputs if owner[value.name] == value.name} for op in ops[:upto]]
+        spare, making = [[float(n) for n in column] for column in zip(*((w.spare_bytes, w.making_bytes) for w in works[:upto]), strict=True)]
+        extra = beside[:upto] if with_beside else [0.0] * upto
+        if not whole:
+            each[-1], spare[-1], making[-1] = set(), 0.0, 0.0
         return Forward(
-            ops=ops,
-            made=[total(names) + more + work.spare_bytes for names, more, work in zip(each, extra, works, strict=True)],
+            ops=ops[:upto],
+            made=[total(names) + more + room for names, more, room in zip(each, extra, spare, strict=True)],
             kept=[total(names & stays) + more for names, more in zip(each, extra, strict=True)],
-            making=[float(work.making_bytes) for work in works],
+            making=making,
             readers=lambda name: graph.users[name],
             outputs=_outputs(table, index),
         ).most()
@@ -190,7 +194,9 @@ def block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute:
         return BlockBytes(own, passing + forward(kept, with_beside=True) - own, backward)
     own, internal = total(read_later), total(inside) + sum(beside)
     coming = 0.0 if given else sum(size(name) for name in _gradients_at(table, index + 1))
-    rerun = forward(inside, with_beside=True) + coming
+    last = max((index for index, work in enumerate(works) if work.keeps), default=-1)  # a checkpoint stops as soon as it has all
+    stopped = forward(inside, with_beside=True, upto=last + 1, whole=works[last].made_to_keep(ops[last])) if last >= 0 else 0.0
+    rerun = stopped + coming
     return BlockBytes(
         own=own,
         forward=forward(read_later, with_beside=False) - own,
