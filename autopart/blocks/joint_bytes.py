@@ -1,4 +1,4 @@
-"""What ops of several ranks keep and need beside what they read and give: read off ``runtime.collectives`` and ``runtime.columns``."""
+"""What ops of several ranks keep and need beside what they read and give, as ``runtime.collectives`` and ``runtime.columns`` do."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ gradient_scattered = scattered
 def exchanged(call: Call) -> int:
     """What is sent, and received: all but this rank's part of either."""
     x, result = call.tensors[0], call.outputs[0]
-    dim, to_dim = (value % len(x.shape) for value in (call.literal(1, "dim"), call.literal(3, "to_dim")) if isinstance(value, int))
+    dim, to_dim = (
+        value % len(x.shape) for value in (call.literal(1, "dim"), call.literal(3, "to_dim")) if isinstance(value, int)
+    )
     before, after = call.shape(x), call.shape(result)
     sent = call.nbytes(x) * (1 - after[to_dim] / before[to_dim])
     received = call.nbytes(result) * (1 - before[dim] / after[dim])

@@ -242,6 +242,6 @@ ROWS: Mapping[str, Row] = {name: row for row, names in FAMILIES for name in name
 
 
 def row_of(call: Call) -> Row:
-    """The row of an op; of an unknown op one that keeps all it reads and makes. What columns compute together may have its own."""
+    """The row of an op; of an unknown op one that keeps all it reads and makes. Joint ops may have their own."""
     joint = ROWS.get(f"columns.{call.packet}") if call.op.kind.startswith("columns.") else None
     return joint or ROWS.get(call.packet, UNKNOWN)

@@ -21,13 +21,14 @@ class Work:
     """One op at one number of samples, in the dtypes of the trace.
 
     ``category`` is matmul, conv, attention, recurrent, fourier (these compute), normalization, softmax, elementwise, random,
-    reduction, pool, gather, loss, comm, factory (these move bytes), or view (free where no bytes move). Bytes are
-    reads and writes; gradients of parameters are written once (summing them over microbatches is not in here), those of a
-    value with several uses are added up here. ``saved`` names the values *that own the memory* which the backward needs
-    (a view counts as its base; parameters and buffers never), so that a set of names counts memory once; ``saved_bytes``
-    comes on top: dropout masks, statistics of norms, copies; ``keeps``: whether there is anything at all, parameters too. ``wanted`` are the inputs that get a gradient; ``passed`` those of
-    them whose gradient is the incoming one, or a view of it; ``working_bytes`` the backward needs while it runs, beside all
-    gradients; ``spare_bytes`` results take more than their elements, ``making_bytes`` the forward needs while it runs.
+    reduction, pool, gather, loss, comm, factory (these move bytes), or view (free where no bytes move). Bytes are reads and
+    writes; gradients of parameters are written once (summing them over microbatches is not in here), those of a value with
+    several uses are added up here. ``saved`` names the values *that own the memory* which the backward needs (a view counts
+    as its base; parameters and buffers never), so that a set of names counts memory once; ``saved_bytes`` comes on top:
+    dropout masks, statistics of norms, copies; ``keeps``: whether there is anything at all, parameters too. ``wanted`` are
+    the inputs that get a gradient; ``passed`` those of them whose gradient is the incoming one, or a view of it;
+    ``working_bytes`` the backward needs while it runs, beside all gradients; ``spare_bytes`` results take more than their
+    elements, ``making_bytes`` the forward needs while it runs.
     """
 
     category: str

@@ -176,7 +176,8 @@ def block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute:
     def forward(stays: set[str], *, with_beside: bool, upto: int = len(ops), whole: bool = True) -> float:
         """Of the first ops; ``whole``: the last one gives its results."""
         each = [{value.name for value in op.outputs if owner[value.name] == value.name} for op in ops[:upto]]
-        spare, making = [[float(n) for n in column] for column in zip(*((w.spare_bytes, w.making_bytes) for w in works[:upto]), strict=True)]
+        spare = [float(work.spare_bytes) for work in works[:upto]]
+        making = [float(work.making_bytes) for work in works[:upto]]
         extra = beside[:upto] if with_beside else [0.0] * upto
         if not whole:
             each[-1], spare[-1], making[-1] = set(), 0.0, 0.0
