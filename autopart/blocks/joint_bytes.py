@@ -1,4 +1,4 @@
-"""What ops of several ranks keep and need beside what they read and give, as ``runtime.collectives`` and ``runtime.columns`` do."""
+"""What ops of several ranks keep and need beside what they read and give: ``runtime.collectives``, ``runtime.columns``."""
 
 from __future__ import annotations
 
