@@ -49,7 +49,7 @@ def measured_case(name: str, plan: str, rows: int) -> Case | None:
     halves = (rows // 2, rows // 2)
     match plan:
         case "one rank":
-            parts = (Part((rows,)),)
+            parts: tuple[Part, ...] = (Part((rows,)),)
         case "recompute":
             parts = (Part((rows,), recompute=True),)
         case "two stages":
