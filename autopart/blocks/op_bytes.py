@@ -209,11 +209,6 @@ def both_halves(call: Call) -> int:
     return 3 * call.nbytes(call.tensors[0])
 
 
-def in_transit(call: Call) -> int:
-    """What is sent and received, in rows of its own."""
-    return max(call.nbytes(call.tensors[0]), one_output(call))
-
-
 # Taken by results beyond their elements
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from autopart.blocks import op_bytes, op_flops, op_products
+from autopart.blocks import joint_bytes, op_bytes, op_flops, op_products
 from autopart.blocks.call import Call
 from autopart.ir.graph import Ref, Value
 from cost_models.tiles import Product
@@ -231,18 +231,25 @@ FAMILIES: tuple[tuple[Row, str], ...] = (
     (replace(RECURRENT, keeps=first_and_result, extra=op_bytes.lstm), "lstm"),
     (FOURIER, "fft_irfft fft_fft fft_ifft fft_irfft2 fft_irfftn fft_fft2 fft_ifft2 fft_fftn fft_ifftn"),
     (replace(FOURIER, keeps=first, working=op_bytes.both_halves), "fft_rfft fft_rfft2 fft_rfftn"),
+    (replace(LOSS, keeps=nothing, extra=joint_bytes.loss_kept, forward_bytes=op_bytes.two_passes,
+        working=joint_bytes.loss_backward, making=joint_bytes.loss_forward), "columns.cross_entropy_loss"),
+    (replace(GATHER, keeps=nothing, extra=joint_bytes.rows_kept, working=joint_bytes.rows_backward,
+        making=joint_bytes.rows_forward), "columns.embedding"),
     (FACTORY, """arange zeros ones full empty eye linspace zeros_like ones_like full_like empty_like new_zeros new_ones
         new_full new_empty scalar_tensor"""),
     (replace(FACTORY, category="random", flops=op_flops.per_output), """rand randn randint randperm rand_like randn_like
         randint_like normal uniform_ normal_ multinomial poisson bernoulli bernoulli_"""),
     (COMM, "comm.shard comm.to_partial tensor.shard tensor.to_partial"),
-    (replace(COMM, working=op_bytes.in_transit, making=op_bytes.in_transit), """comm.all_reduce comm.all_gather tensor.all_reduce
-        tensor.all_gather tensor.reduce_scatter tensor.all_to_all"""),
+    (replace(COMM, making=joint_bytes.summed, working=joint_bytes.gradient_summed), "comm.all_reduce tensor.all_reduce"),
+    (replace(COMM, making=joint_bytes.gathered, working=joint_bytes.gradient_scattered), "comm.all_gather tensor.all_gather"),
+    (replace(COMM, making=joint_bytes.scattered, working=joint_bytes.gradient_gathered), "tensor.reduce_scatter"),
+    (replace(COMM, making=joint_bytes.exchanged, working=joint_bytes.exchanged), "tensor.all_to_all"),
     (PROFILED, "profile.layer"),
 )  # fmt: skip
 ROWS: Mapping[str, Row] = {name: row for row, names in FAMILIES for name in names.split()}
 
 
 def row_of(call: Call) -> Row:
-    """The row of an op; of an unknown op one that keeps all it reads and makes."""
-    return ROWS.get(call.packet, UNKNOWN)
+    """The row of an op; of an unknown op one that keeps all it reads and makes. Joint ops may have their own."""
+    joint = ROWS.get(f"columns.{call.packet}") if call.op.kind.startswith("columns.") else None
+    return joint or ROWS.get(call.packet, UNKNOWN)

@@ -13,7 +13,7 @@ from autopart.blocks.line import CHECKED, FITTED, Line, NotAffineError
 from autopart.blocks.op_flops import factors
 from autopart.blocks.op_table import Row, row_of
 from autopart.ir.analysis import once
-from autopart.ir.graph import Graph, Op
+from autopart.ir.graph import Graph, Op, Value
 from cost_models.compute import Products
 from cost_models.tiles import Product
 
@@ -25,13 +25,14 @@ class Work:
     """One op at one number of samples, in the dtypes of the trace.
 
     ``category`` is matmul, conv, attention, recurrent, fourier (these compute), normalization, softmax, elementwise, random,
-    reduction, pool, gather, loss, comm, factory (these move bytes), or view (free where no bytes move). Bytes are
-    reads and writes; gradients of parameters are written once (summing them over microbatches is not in here), those of a
-    value with several uses are added up here. ``saved`` names the values *that own the memory* which the backward needs
-    (a view counts as its base; parameters and buffers never), so that a set of names counts memory once; ``saved_bytes``
-    comes on top: dropout masks, statistics of norms, copies. ``wanted`` are the inputs that get a gradient; ``passed`` those of
-    them whose gradient is the incoming one, or a view of it; ``working_bytes`` the backward needs while it runs, beside all
-    gradients; ``spare_bytes`` results take more than their elements, ``making_bytes`` the forward needs while it runs.
+    reduction, pool, gather, loss, comm, factory (these move bytes), or view (free where no bytes move). Bytes are reads and
+    writes; gradients of parameters are written once (summing them over microbatches is not in here), those of a value with
+    several uses are added up here. ``saved`` names the values *that own the memory* which the backward needs (a view counts
+    as its base; parameters and buffers never), so that a set of names counts memory once; ``saved_bytes`` comes on top:
+    dropout masks, statistics of norms, copies; ``keeps``: whether there is anything at all, parameters too. ``wanted`` are
+    the inputs that get a gradient; ``passed`` those of them whose gradient is the incoming one, or a view of it;
+    ``working_bytes`` the backward needs while it runs, beside all gradients; ``spare_bytes`` results take more than their
+    elements, ``making_bytes`` the forward needs while it runs.
     ``products``: the products of matrices of forward and backward, where kernels run it as such.
     """
 
@@ -49,6 +50,12 @@ class Work:
     spare_bytes: int = 0
     making_bytes: int = 0
     products: Products = ((), ())
+    keeps: bool = False
+
+    def made_to_keep(self, op: Op) -> bool:
+        """Whether it has to be computed for what it keeps: else that is its inputs, or a mask that is drawn before."""
+        results = {value.name for value in op.outputs}
+        return not results.isdisjoint(self.saved) or (self.saved_bytes > 0 and self.category != "random")
 
 
 def op_work(op: Op, graph: Graph, batch: int, *, fused: bool = True, whole: int | None = None) -> Work:
@@ -62,6 +69,7 @@ def work(call: Call) -> Work:
     row = row_of(call)
     forward = row.flops(call)
     live = bool(call.wanted)
+    extra = row.extra(call) if live else 0
     return Work(
         category=row.category,
         dtype=_dtype(call),
@@ -70,13 +78,14 @@ def work(call: Call) -> Work:
         backward_flops=int(forward * row.backward(call)) if live else 0,
         backward_bytes=row.backward_bytes(call) + _summing(call) if live else 0,
         saved=saved(call),
-        saved_bytes=row.extra(call) if live else 0,
+        saved_bytes=extra,
         wanted=tuple(value.name for value in call.wanted),
         passed=tuple(value.name for value in row.passes(call) if value and value in call.wanted),
         working_bytes=row.working(call) if live else 0,
         spare_bytes=row.spare(call),
         making_bytes=row.making(call),
         products=_products(call, row),
+        keeps=bool(_kept(call) or extra),
     )
 
 
@@ -103,12 +112,15 @@ def _summing(call: Call) -> int:
     return 3 * call.nbytes(*(v for v in call.wanted if last_use[v.name] != call.op.name and v.name not in graph.parameter_of))
 
 
+def _kept(call: Call) -> list[Value]:
+    """What the backward keeps, parameters too."""
+    return [value for value in row_of(call).keeps(call) if value] if call.wanted else []
+
+
 def saved(call: Call) -> tuple[str, ...]:
     """Owners of the memory of what the backward keeps, without parameters and buffers."""
-    if not call.wanted:
-        return ()
     graph, layouts = call.facts.graph, call.facts.layouts
-    owners = dict.fromkeys(layouts[value.name].storage for value in row_of(call).keeps(call) if value)
+    owners = dict.fromkeys(layouts[value.name].storage for value in _kept(call))
     return tuple(name for name in owners if name not in graph.parameter_of and name not in graph.buffer_of)
 
 

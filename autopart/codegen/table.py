@@ -305,10 +305,13 @@ columns.embedding.default(weight, indices, padding_idx=-1, scale_grad_by_freq=Fa
     -> comm.embedding(weight, indices, tensor, padding_idx=padding_idx)
 columns.embedding.default(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False, *, units)
     -> comm.embedding(weight, indices, tensor.of(units), padding_idx=padding_idx)
-columns.cross_entropy_loss.default(self, target, weight=None, reduction=1, ignore_index=-100, label_smoothing=0.0, *, units=None)
-    -> comm.cross_entropy(self, target, tensor, weight=weight, ignore_index=ignore_index, reduction=reduction(reduction))
-columns.cross_entropy_loss.default(self, target, weight=None, reduction=1, ignore_index=-100, label_smoothing=0.0, *, units)
-    -> comm.cross_entropy(self, target, tensor.of(units), weight=weight, ignore_index=ignore_index,
+columns.cross_entropy_loss.default(self, target, weight=None, reduction=1, ignore_index=-100, label_smoothing=0.0, *, units=None,
+    columns)
+    -> comm.cross_entropy(self, target, tensor, mute(columns), weight=weight, ignore_index=ignore_index,
+       reduction=reduction(reduction))
+columns.cross_entropy_loss.default(self, target, weight=None, reduction=1, ignore_index=-100, label_smoothing=0.0, *, units,
+    columns)
+    -> comm.cross_entropy(self, target, tensor.of(units), mute(columns), weight=weight, ignore_index=ignore_index,
        reduction=reduction(reduction))
 columns.dropout.default(input, p, train) -> comm.dropout(input, p, training(train), tensor)
 columns.scaled_dot_product_attention.default(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, scale=None,

@@ -54,7 +54,7 @@ def main() -> None:
 
 def batches(module: DistributedModule, path: Path) -> Iterator[Any]:
     """This rank's rows of every global batch, over and over, from a file of what example_inputs returns."""
-    data = torch.load(path, weights_only=True)
+    data = torch.load(path, weights_only=True, mmap=True)  # what no rank reads stays in the file
     sampler = ShardSampler(module, samples_in(module, data), shuffle=False)
     while True:
         for rows in sampler:

@@ -38,11 +38,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class BlockBytes:
-    """Of one block at some rows: ``own`` is kept, ``forward`` and ``backward`` come on top while it runs."""
+    """Of one block at some rows: ``own`` is kept, ``forward`` and ``backward`` come on top while it runs. ``again``: it is run
+    once more first, when later blocks have let go of all that it made.
+    """
 
     own: float
     forward: float
     backward: Most
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,14 @@ def stage_running(
     given = stop if stop < table.count and not setting.joined else None  # gradients that came are used where they lie
     blocks = [table.block_bytes(i, kind, rows, setting.recompute, given=i + 1 == given) for i in range(start, stop)]
     received = received_bytes(table, rows, start, stop)
-    sent, owned = sent_bytes(table, rows, start, stop)
+    again = np.array([block.again for block in blocks])
+    sent, owned = sent_bytes(table, rows, (start, stop), again)
     own = np.array([block.own for block in blocks]) - owned
     fresh = new_gradients(table, start, stop) if setting.zero < 2 else np.zeros(stop - start)
     beside = lent - (own.sum() - np.cumsum(own))  # later blocks let go of theirs
-    first = np.array([block.backward.first for block in blocks]) + beside + owned  # what is sent is not let go
-    later = np.array([block.backward.later for block in blocks]) + beside + owned
+    results = np.where(again, -own, owned)  # made once more, or not let go of where they are sent
+    first = np.array([block.backward.first for block in blocks]) + beside + results
+    later = np.array([block.backward.later for block in blocks]) + beside + results
     if setting.zero >= 2:
         first = later = first + leaving
         leaving = np.zeros_like(leaving)
@@ -123,16 +128,20 @@ def received_bytes(table: BlockTable, rows: int, start: int, stop: int) -> float
     return table.value_bytes(set(flow.stage_receives(table.blocks, start, stop)), rows)
 
 
-def sent_bytes(table: BlockTable, rows: int, start: int, stop: int) -> tuple[float, Array]:
-    """Values that the stage gives, which are held until their backward ends; and by block what of them ``own`` has."""
+def sent_bytes(table: BlockTable, rows: int, interval: tuple[int, int], again: NDArray[np.bool_]) -> tuple[float, Array]:
+    """Values that the stage gives, which are held until their backward ends; and by block what of them ``own`` has: all that it
+    makes where it is run ``again``, else what is kept.
+    """
+    start, stop = interval
     graph, blocks = table.blocks.sharded.graph, table.blocks
     place, kept = layouts(graph), kept_storages(graph)
     sent = {place[name].storage for name in flow.stage_sends(blocks, start, stop) if name != graph.loss}
     owned = np.zeros(stop - start)
     for name in sent:
         maker = graph.producer.get(name)
-        if name in kept and maker is not None and maker.name in blocks.block_of:
-            owned[blocks.block_of[maker.name] - start] += table.value_bytes({name}, rows)
+        block = blocks.block_of.get(maker.name) if maker else None
+        if block is not None and (again[block - start] or name in kept):
+            owned[block - start] += table.value_bytes({name}, rows)
     return table.value_bytes(sent, rows), owned
 
 
@@ -158,10 +167,12 @@ class BlockLines:
     forward: list[Line]
     first: list[Line]
     later: list[Line]
+    again: bool = False
 
     def at(self, rows: int) -> BlockBytes:
         own = self.own.at(rows)
-        return BlockBytes(own, most(self.forward, rows) - own, Most(most(self.first, rows), most(self.later, rows)))
+        backward = Most(most(self.first, rows), most(self.later, rows))
+        return BlockBytes(own, most(self.forward, rows) - own, backward, self.again)
 
 
 def block_lines(
@@ -207,14 +218,18 @@ def block_lines(
     )
     spare, making = each("spare_bytes"), each("making_bytes")
 
-    def forward(stays: set[str], *, with_beside: bool) -> list[Line]:
-        owning = [{value.name for value in op.outputs if owner[value.name] == value.name} for op in ops]
-        extra = beside if with_beside else [NOTHING] * len(ops)
+    def forward(stays: set[str], *, with_beside: bool, upto: int = len(ops), whole: bool = True) -> list[Line]:
+        """Of the first ops; ``whole``: the last one gives its results."""
+        owning = [{value.name for value in op.outputs if owner[value.name] == value.name} for op in ops[:upto]]
+        extra = beside[:upto] if with_beside else [NOTHING] * upto
+        room, during = spare[:upto], making[:upto]
+        if not whole:
+            owning[-1], room[-1], during[-1] = set(), NOTHING, NOTHING
         return Forward(
-            ops=ops,
-            made=[sizes(names) + more + beyond for names, more, beyond in zip(owning, extra, spare, strict=True)],
+            ops=ops[:upto],
+            made=[sizes(names) + more + beyond for names, more, beyond in zip(owning, extra, room, strict=True)],
             kept=[sizes(names & stays) + more for names, more in zip(owning, extra, strict=True)],
-            making=making,
+            making=during,
             readers=lambda name: graph.users[name],
             outputs=_outputs(table, index),
         ).levels()
@@ -226,12 +241,17 @@ def block_lines(
         return BlockLines(sizes(kept) + total(beside), levels, first, later)
     internal = sizes(inside) + total(beside)
     coming = NOTHING if given else sizes(incoming(blocks, index + 1))
-    rerun = [level + coming for level in forward(inside, with_beside=True)]
+    last = max((index for index, work in enumerate(works) if work.keeps), default=-1)  # a checkpoint stops as soon as it has all
+    stopped = (
+        forward(inside, with_beside=True, upto=last + 1, whole=works[last].made_to_keep(ops[last])) if last >= 0 else [NOTHING]
+    )
+    rerun = [level + coming for level in stopped]
     return BlockLines(
         own=sizes(read_later),
         forward=forward(read_later, with_beside=False),
         first=[*rerun, *(internal + level for level in first)],
         later=[*rerun, *(internal + level for level in later)],
+        again=True,
     )
 
 

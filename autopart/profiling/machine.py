@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from autopart.cluster.cgroups import groups
+from autopart.cgroups import groups
 from autopart.errors import InputError
 from cost_models.hardware import DeviceType
 

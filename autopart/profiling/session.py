@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from autopart.cluster.cgroups import cpu_quota
+from autopart.cgroups import cpu_quota
 from autopart.cluster.costs import dump_costs, load_costs
 from autopart.errors import CostsError
 from autopart.jsonfile import replace_file

@@ -44,7 +44,7 @@ def scattered(x: Tensor, dim: int, outer: int, axis: Axis) -> Tensor:
     parts = _cut(x, dim, outer, axis)
     own = parts[axis.index]
     found = _swapped([parts[place] for place in _others(axis)], [tuple(own.shape)] * (len(parts) - 1), axis, "summing rows")
-    total = found[0].add_(own)
+    total = found[0].add_(own) if len(found) == 1 else found[0] + own  # a view would keep what all others sent
     for other in found[1:]:
         total += other
     return total.flatten(dim, dim + 1)

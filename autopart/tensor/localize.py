@@ -24,7 +24,7 @@ from autopart.sharding.placement import Partial, Placement, Replicate, Shard
 from autopart.sharding.propagate import with_uses
 from autopart.sharding.rules import Place, Unread, uses
 from autopart.tensor.assign import Layout
-from autopart.tensor.reshard import ALL_GATHER, ALL_TO_ALL, REDUCE_SCATTER, SHARD, steps
+from autopart.tensor.reshard import ALL_GATHER, ALL_TO_ALL, CROSS_ENTROPY, REDUCE_SCATTER, SHARD, steps
 from autopart.tensor.sizes import local_op, local_value, resolved_op, resolved_value
 from autopart.tensor.ways import Axis
 
@@ -154,7 +154,8 @@ class _Walk:
         local = with_uses(local, names)
         if way.kind != op.kind:
             units = _units(way.row.inputs[0], axis) if way.kind in JOINT_UNITS else ()
-            local = replace(local, kind=way.kind, kwargs=(*local.kwargs, *units))
+            count = (("columns", len(axis.weights)),) if way.kind == CROSS_ENTROPY else ()
+            local = replace(local, kind=way.kind, kwargs=(*local.kwargs, *units, *count))
         scope.ops.append(local)
         if self.loss in {value.name for value in op.outputs}:
             self.loss = self._converted(self.loss, Partial(), op, axis, scope.ops)
@@ -255,7 +256,7 @@ class _Walk:
                 yield Block(f"{block.name}.{ENDS}", -1, ops, "", recomputable=False)
 
 
-JOINT_UNITS = frozenset({"columns.embedding.default", "columns.cross_entropy_loss.default"})
+JOINT_UNITS = frozenset({"columns.embedding.default", CROSS_ENTROPY})
 
 
 def _units(place: Place, axis: Axis) -> tuple[tuple[str, Argument], ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils._pytree import tree_leaves
 
-from autopart.pipeline import Front, simulated
+from autopart.pipeline import Built, Front, simulated
 from autopart.pricing.table import BlockTable
 from autopart.runtime import DistributedModule, ShardSampler, pick, samples_in
+from benchmarks.memory.results import Peak
 from cost_models.hardware import DeviceType
 from tests.fronts import front
 from tests.parity.parity import Case, Part, compiled, user_batch
@@ -29,7 +30,6 @@ from tests.zoo import ZOO
 
 STEPS = 2  # the optimizer's state is made in the first
 TIMEOUT_S = 300.0
-
 
 CPU = DeviceType("cpu-core", 2**34, 1e10, {"float32": 5e10}, 1e-6, kind="cpu")  # its kind alone counts
 PLANS = ("one rank", "recompute", "two stages", "data 2", "tensor 2", "ZeRO 1", "ZeRO 2", "ZeRO 3")
@@ -40,17 +40,16 @@ def source_of(name: str) -> Front:
     return front(name, precision="float32")
 
 
-def measured_case(name: str, plan: str, activation_bytes: int) -> Case | None:
-    """A plan with so many bytes saved by one microbatch on one rank; None where the model has none like it."""
+def measured_case(name: str, plan: str, rows: int) -> Case | None:
+    """A plan with so many rows in a microbatch of all replicas; None where the model has none like it."""
     entry = ZOO[name]
     if entry.batchless and plan not in ("one rank", "recompute", "two stages"):
         return None
     microbatches = 1 if entry.mixes_samples or entry.batchless else 4 if plan == "two stages" else 2
-    rows = 12 if entry.batchless else _rows(name, activation_bytes)
     halves = (rows // 2, rows // 2)
     match plan:
         case "one rank":
-            parts = (Part((rows,)),)
+            parts: tuple[Part, ...] = (Part((rows,)),)
         case "recompute":
             parts = (Part((rows,), recompute=True),)
         case "two stages":
@@ -64,8 +63,10 @@ def measured_case(name: str, plan: str, activation_bytes: int) -> Case | None:
     return Case(parts, microbatches=microbatches)
 
 
-def _rows(name: str, activation_bytes: int) -> int:
-    """A multiple of 4."""
+def rows_for(name: str, activation_bytes: int) -> int:
+    """A multiple of 4 for which one microbatch saves about so many bytes on one rank."""
+    if ZOO[name].batchless:
+        return 12
     if name == "two_towers":  # its scores grow with the square of the rows
         return 1500
     table = BlockTable(source_of(name).blocks, "float32", "adamw", 64)
@@ -73,27 +74,25 @@ def _rows(name: str, activation_bytes: int) -> int:
     return max(4, int(8 * activation_bytes / (more - few)) // 4 * 4)
 
 
-@dataclass(frozen=True, slots=True)
-class Peak:
-    """Bytes of every used rank of a plan."""
-
-    predicted: tuple[int, ...]
-    measured: tuple[int, ...]
-
-    @property
-    def errors(self) -> tuple[float, ...]:
-        """By rank, what is predicted too much, as a part of what was measured."""
-        return tuple(ours / theirs - 1 for ours, theirs in zip(self.predicted, self.measured, strict=True))
-
-
 def peak_of(source: Front, case: Case) -> Peak:
     """A plan of a model, trained on processes of this machine."""
     with tempfile.TemporaryDirectory() as folder:
-        predicted = simulated(compiled(source, case, Path(folder))).timeline.peak_bytes
+        predicted = predicted_bytes(compiled(source, case, Path(folder)))
         job = (Path(folder), source.loaded.module.state_dict(), user_batch(source.loaded, case.batch))
         measured = run_ranks(case.ranks, _peak, *job, timeout_s=TIMEOUT_S, group_timeout_s=TIMEOUT_S)
-    ranks = sorted(predicted)
-    return Peak(tuple(predicted[rank] for rank in ranks), tuple(measured[rank] for rank in ranks))
+    return Peak(sum(case.parts[0].shares), predicted, tuple(measured))
+
+
+def predicted_again(source: Front, case: Case, peak: Peak) -> Peak:
+    """What was measured, beside what the simulation says now."""
+    with tempfile.TemporaryDirectory() as folder:
+        return replace(peak, predicted=predicted_bytes(compiled(source, case, Path(folder))))
+
+
+def predicted_bytes(built: Built) -> tuple[int, ...]:
+    """By used rank."""
+    peaks = simulated(built).timeline.peak_bytes
+    return tuple(peaks[rank] for rank in sorted(peaks))
 
 
 def _peak(_: int, folder: Path, state: Mapping[str, Tensor], data: Any) -> int:

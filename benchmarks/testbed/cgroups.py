@@ -40,7 +40,7 @@ class Cgroups:
                 group.mkdir()
             memory_bytes = self._testbed.hosts[host].memory_bytes
             if memory_bytes:
-                _limit_memory(groups["memory"], memory_bytes)
+                limit_memory(groups["memory"], memory_bytes)
 
     def add_relays(self, pids: list[int]) -> None:
         """They run beside the ranks and before other work."""
@@ -89,7 +89,8 @@ class Cgroups:
         remove_cgroups(self._name)
 
 
-def _limit_memory(group: Path, nbytes: int) -> None:
+def limit_memory(group: Path, nbytes: int) -> None:
+    """Whoever takes more is killed; nothing is swapped out."""
     (group / "memory.limit_in_bytes").write_text(str(nbytes))
     with suppress(OSError):  # a kernel without swap accounting
         (group / "memory.memsw.limit_in_bytes").write_text(str(nbytes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.memory.measure import measured_case, peak_of, source_of
+from benchmarks.memory.measure import measured_case, peak_of, rows_for, source_of
 
 MIB = 2**20
 OVER, UNDER = 0.10, 0.02
@@ -21,11 +21,16 @@ RUNS = [
     ("resnet", "data 2"),
     ("inplace_cnn", "one rank"),
     ("fno", "one rank"),
+    ("mlp", "recompute"),
+    ("inplace_cnn", "recompute"),
+    ("mlp", "tensor 2"),
+    ("unet", "tensor 2"),
+    ("masked_mean", "tensor 2"),
 ]
 
 
 @pytest.mark.parametrize(("name", "plan"), RUNS)
 def test_peak_is_what_tensors_take(name: str, plan: str) -> None:
-    case = measured_case(name, plan, 8 * MIB)
+    case = measured_case(name, plan, rows_for(name, 8 * MIB))
     assert case is not None
     assert all(-UNDER <= error <= OVER for error in peak_of(source_of(name), case).errors)

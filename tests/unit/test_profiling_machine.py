@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autopart.cluster.cgroups import cpu_quota
+from autopart.cgroups import cpu_quota
 from autopart.profiling import session
 from autopart.profiling.timing import Stopwatch
 from cost_models.hardware import DeviceType

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from autopart.cluster.cgroups import cpu_quota, groups
+from autopart.cgroups import cpu_quota, groups
 from autopart.cluster.detect.found import Machine, OwnType, Speed, Surroundings, Wire
 from cost_models.compute import EFFICIENCY
 

@@ -27,10 +27,11 @@ def embedding_bag(call: Call) -> Iterator[Row]:
         return
     extra = len(call.shapes) - 3
     bookkeeping = (Unread(),) * (len(call.outputs) - 1)
+    by_bag = tuple(Shard(0) if shape == (call.unit,) else Unread() for shape in call.outputs[1:])
     count = call.shapes[1][0]
     if len(call.shapes[1]) == 1 and call.shapes[2] == (call.unit,) and count % call.unit == 0:
         ids = Shard(0)
-        yield Row((Replicate(), ids, RowNumbers(0, count // call.unit), *(ids,) * extra), (Shard(0), *bookkeeping))
+        yield Row((Replicate(), ids, RowNumbers(0, count // call.unit), *(ids,) * extra), (Shard(0), *by_bag))
     if call.shapes[0][1] % call.unit == 0:
         yield Row((Shard(1), *(Replicate(),) * (len(call.shapes) - 1)), (Shard(1), *bookkeeping))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autopart.cluster.cgroups import cpu_quota
+from autopart.cgroups import cpu_quota
 from autopart.cluster.cluster import Cluster
 from autopart.cluster.detect import amd, cores, nvidia
 from autopart.cluster.detect.detect import Detected, detect

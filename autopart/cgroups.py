@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path("/")
+UNLIMITED = 2**60  # version 1 says a number near 2**63 where there is no limit
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
@@ -23,6 +24,16 @@ def _quota(group: Path) -> float | None:
         limit = float((group / "cpu.cfs_quota_us").read_text())
         return None if limit < 0 else limit / float((group / "cpu.cfs_period_us").read_text())
     return None
+
+
+def memory_limit(root: Path = ROOT) -> int | None:
+    """Bytes that the tightest group lets it have; None without a limit."""
+    found = []
+    for group in groups("memory", root):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):  # "max" of version 2
+                found.append(int((group / name).read_text()))
+    return min((limit for limit in found if limit < UNLIMITED), default=None)
 
 
 def groups(controller: str, root: Path = ROOT) -> Iterator[Path]:
