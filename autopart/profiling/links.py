@@ -31,13 +31,13 @@ from cost_models.links import fit
 
 Say = Callable[[str], None]
 
-SIZES: Mapping[int, int] = {64: 30, 2**16: 16, 2**18: 10, 2**20: 6, 2**22: 4}
+SIZES: Mapping[int, int] = {64: 30, 2**16: 16, 2**18: 10, 2**20: 8, 2**22: 8}
 """Bytes of a message, and how often it goes there and back."""
 COLLECTIVE_SIZES = (2**12, 2**18, 2**20, 2**23)
 COLLECTIVE_REPEATS, WARM_UP = 5, 2
 SPIN_S = 0.2
 APART_S = 0.005
-PAUSE_S = 0.02  # before each: a process under a quota that it has used up waits up to a period for the next
+COMPUTED_S = 0.02  # before each, as in training: a process under a quota has used that up and waits for the next period
 FORMULAS: Mapping[str, Callable[[float, collective.Topology], float]] = {
     "all_reduce": collective.all_reduce_s,
     "all_gather": collective.ring_all_gather_s,
@@ -139,14 +139,21 @@ def _ping_pong(here: _Here, ranks: tuple[int, int]) -> dict[int, tuple[float, fl
         received = torch.empty_like(sent)
         times, used = [], []
         for _ in range(WARM_UP + repeats):
-            time.sleep(PAUSE_S)
+            _compute(COMPUTED_S)
             _there_and_back(here, peer, hello, answer, first=first)
             start_s, used_s = time.perf_counter(), time.process_time()
             _there_and_back(here, peer, sent, received, first=first)
             times.append(time.perf_counter() - start_s)
             used.append(time.process_time() - used_s)
-        found[nbytes] = _undisturbed(times) / 2, _undisturbed(used) / 2
+        found[nbytes] = _typical(times) / 2, _typical(used) / 2
     return found
+
+
+def _compute(seconds: float) -> None:
+    """As training does before it sends: a process under a quota has then used up what it had."""
+    start_s = time.perf_counter()
+    while time.perf_counter() - start_s < seconds:
+        pass
 
 
 def _there_and_back(here: _Here, peer: int, sent: torch.Tensor, received: torch.Tensor, *, first: bool) -> None:
@@ -198,19 +205,19 @@ def _collective_s(here: _Here, name: str, nbytes: int, group: dist.ProcessGroup)
     times = []
     for _ in range(WARM_UP + COLLECTIVE_REPEATS):
         dist.barrier(group)
-        time.sleep(PAUSE_S + place * APART_S)
+        _compute(COMPUTED_S + place * APART_S)
         start_s = time.perf_counter()
         for work in calls[name]():
             work.wait()
         here.settle()
         times.append(time.perf_counter() - start_s)
-    return _undisturbed(times)
+    return _typical(times)
 
 
 def _parts(row: torch.Tensor, count: int) -> Sequence[torch.Tensor]:
     return row.view(count, -1).unbind()
 
 
-def _undisturbed(times: list[float]) -> float:
-    """Their lower quartile, without those that warm up: what else the machine does makes times longer, never shorter."""
-    return statistics.quantiles(times[WARM_UP:], n=4)[0]
+def _typical(times: list[float]) -> float:
+    """Their median, without those that warm up."""
+    return statistics.median(times[WARM_UP:])

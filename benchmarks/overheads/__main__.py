@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import shutil
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
 from benchmarks.overheads.cases import CASES
-from benchmarks.overheads.report import page, tables
+from benchmarks.overheads.report import tables
 from benchmarks.overheads.startup import imports, starts
 from benchmarks.overheads.study import record
+from benchmarks.pages import FOLDER, PAGE, publish
 
 PARTS = ("modules", "compiled", "pipelines", "startup", "imports")
-RAW, PAGE = Path("docs/benchmarks/overheads.json"), Path("docs/benchmarks.md")
 COMMAND = "python -m benchmarks.overheads --fresh --write"
 
 
@@ -30,7 +24,7 @@ def main() -> int:
     parser.add_argument("--models", nargs="*", metavar="MODEL", help="of the parts that have cases, those of these models alone")
     parser.add_argument("--work", type=Path, default=Path("out/overheads"), help="where parts are saved")
     parser.add_argument("--fresh", action="store_true", help="measure again what is saved")
-    parser.add_argument("--write", action="store_true", help=f"also into {RAW} and {PAGE}")
+    parser.add_argument("--write", action="store_true", help=f"also into {FOLDER} and {PAGE}")
     arguments = parser.parse_args()
     if unknown := [part for part in arguments.parts if part not in PARTS]:
         parser.error(f"there is no part {unknown[0]}; there are {', '.join(PARTS)}")
@@ -48,20 +42,8 @@ def main() -> int:
             records.append(measure(work, launches))
     print("\n".join(tables(records)))
     if arguments.write:
-        raw = {**_machine(), "command": COMMAND, "parts": records}
-        RAW.parent.mkdir(parents=True, exist_ok=True)
-        RAW.write_text(json.dumps(raw, indent=1) + "\n")
-        PAGE.write_text(page(PAGE.read_text(), raw))
+        publish("overheads", COMMAND, {"parts": records}, tables(records))
     return 0
-
-
-def _machine() -> dict[str, object]:
-    return {
-        "date": datetime.now(tz=UTC).date().isoformat(),
-        "machine": platform.platform(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-    }
 
 
 if __name__ == "__main__":

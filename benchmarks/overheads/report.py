@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md from the raw data, and their place in the page."""
+"""The tables of docs/benchmarks.md from the raw data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.overheads.cases import OURS
 from benchmarks.versus.report import spread
 
-START, STOP = "<!-- overheads: written by the command -->", "<!-- overheads: end -->"
 Record = Mapping[str, Any]
 
 
@@ -81,12 +80,3 @@ CLOCKS = ("wall_s", "cpu_s")
 
 def _head(heads: Sequence[str]) -> list[str]:
     return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-
-
-def page(text: str, raw: Record) -> str:
-    """The page with the tables of the raw data in their place."""
-    before, _, rest = text.partition(START)
-    _, found, after = rest.partition(STOP)
-    assert found, f"the page has no {START} ... {STOP}"
-    dated = f"{raw['date']}, {raw['cores']} cores ({raw['machine']}), torch {raw['torch']}, `{raw['command']}`:"
-    return "\n".join([before + START, "", dated, "", *tables(raw["parts"]), STOP + after])

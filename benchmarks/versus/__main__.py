@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from benchmarks.pages import FOLDER, PAGE, publish
 from benchmarks.testbed.launch import missing
 from benchmarks.versus.cases import CASES
-from benchmarks.versus.report import failures, machine, summary, table
+from benchmarks.versus.report import failures, summary, table
 from benchmarks.versus.study import Study, record
-
-RAW = Path("docs/benchmarks/versus.json")
 
 
 def main() -> int:
@@ -20,7 +18,7 @@ def main() -> int:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(case.name for case in CASES)}")
     parser.add_argument("--launches", type=int, default=5)
     parser.add_argument("--work", type=Path, default=Path("out/versus"), help="where parts are saved")
-    parser.add_argument("--write", action="store_true", help=f"also into {RAW}")
+    parser.add_argument("--write", action="store_true", help=f"also into {FOLDER} and {PAGE}")
     arguments = parser.parse_args()
     if missing():
         print(missing(), file=sys.stderr)
@@ -31,10 +29,10 @@ def main() -> int:
         print(f"{case.name}: {case.what}", file=sys.stderr, flush=True)
         records.append(record(Study(case, arguments.work), arguments.launches))
         print("\n".join(table(records[-1:])), flush=True)
-    print("\n".join([*table(records), "", *summary(records), "", *failures(records)]))
+    lines = [*table(records), "", *summary(records), "", *failures(records)]
+    print("\n".join(lines))
     if arguments.write:
-        RAW.parent.mkdir(parents=True, exist_ok=True)
-        RAW.write_text(json.dumps({**machine(), "cases": records}, indent=1) + "\n")
+        publish("versus", "python -m benchmarks.versus --write", {"cases": records}, lines)
     return 0
 
 

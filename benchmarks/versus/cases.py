@@ -53,33 +53,33 @@ class Setting:
 
 
 TWO_SPEEDS = """hosts:
-  - {name: fast, ranks: 2, cpu: 0.5, bandwidth: 1 Gb/s}
-  - {name: slow, ranks: 2, cpu: 0.2, bandwidth: 1 Gb/s}
+  - {name: fast, ranks: 1, cpu: 0.8, bandwidth: 1 Gb/s}
+  - {name: slow, ranks: 2, cpu: 0.4, bandwidth: 1 Gb/s}
 """
 SLOW_LINK = """hosts:
-  - {name: a, ranks: 2, cpu: 0.35, bandwidth: 100 Mb/s}
-  - {name: b, ranks: 2, cpu: 0.35, bandwidth: 100 Mb/s}
+  - {name: a, ranks: 2, cpu: 0.4, bandwidth: 100 Mb/s}
+  - {name: b, ranks: 2, cpu: 0.4, bandwidth: 100 Mb/s}
 """
 THREE_TYPES = """hosts:
-  - {name: fast, ranks: 1, cpu: 0.7, bandwidth: 1 Gb/s}
-  - {name: middle, ranks: 1, cpu: 0.4, bandwidth: 1 Gb/s}
-  - {name: slow, ranks: 1, cpu: 0.2, bandwidth: 1 Gb/s}
+  - {name: fast, ranks: 1, cpu: 0.75, bandwidth: 1 Gb/s}
+  - {name: middle, ranks: 1, cpu: 0.5, bandwidth: 1 Gb/s}
+  - {name: slow, ranks: 1, cpu: 0.35, bandwidth: 1 Gb/s}
 """
 STRAGGLER = """hosts:
-  - {name: fast, ranks: 3, cpu: 0.45, bandwidth: 1 Gb/s}
-  - {name: straggler, ranks: 1, cpu: 0.06, bandwidth: 100 Mb/s}
+  - {name: fast, ranks: 2, cpu: 0.7, bandwidth: 1 Gb/s}
+  - {name: straggler, ranks: 1, cpu: 0.08, bandwidth: 100 Mb/s}
 """
 SMALL_MEMORY = """hosts:
   - {name: large, ranks: 1, cpu: 0.6, memory: 380 MiB, bandwidth: 1 Gb/s}
   - {name: small, ranks: 2, cpu: 0.5, memory: 330 MiB, bandwidth: 1 Gb/s}
 """
 UNIFORM = """hosts:
-  - {name: even, ranks: 4, cpu: 0.35, bandwidth: 1 Gb/s}
+  - {name: even, ranks: 4, cpu: 0.4, bandwidth: 1 Gb/s}
 """
 
 CASES = (
-    Case("two-speeds-gpt2", "two fast and two slow ranks; computing is the bottleneck", TWO_SPEEDS, "gpt2", 24),
-    Case("two-speeds-resnet", "unlike layers on two fast and two slow ranks", TWO_SPEEDS, "resnet", 32),
+    Case("two-speeds-gpt2", "a fast and two slow ranks; computing is the bottleneck", TWO_SPEEDS, "gpt2", 24),
+    Case("two-speeds-resnet", "unlike layers on a fast and two slow ranks", TWO_SPEEDS, "resnet", 32),
     Case("slow-link-bert", "a slow link between two pairs of ranks; 17 MB of gradients", SLOW_LINK, "bert", 16),
     Case("slow-link-dlrm", "12 MB of embedding tables, on both sides of a slow link", SLOW_LINK, "dlrm", 1024),
     Case("three-types-unet", "skips over three types of ranks", THREE_TYPES, "unet", 24),

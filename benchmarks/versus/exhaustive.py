@@ -7,7 +7,6 @@ both orders, under every number of microbatches.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,14 +19,14 @@ from autopart import pipeline
 from autopart.frontend.load import load
 from autopart.plans import Plan, Schedule, Stage
 from benchmarks.accuracy.plans import write
+from benchmarks.pages import FOLDER, PAGE, publish
 from benchmarks.testbed.launch import missing
 from benchmarks.versus.cases import Case, Setting
-from benchmarks.versus.report import OURS, machine, spread
+from benchmarks.versus.report import OURS, spread
 from benchmarks.versus.study import COUNTED, TRIED, Found, Study, plan_line
 
 Part = tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]
 """Blocks, ranks, shares."""
-RAW = Path("docs/benchmarks/exhaustive.json")
 LAUNCHES = 5
 HOSTS = """hosts:
   - {name: fast, ranks: 1, cpu: 0.8, bandwidth: 1 Gb/s}
@@ -110,17 +109,16 @@ def lines(found: Found) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.versus.exhaustive", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("out/versus"), help="where parts are saved")
-    parser.add_argument("--write", action="store_true", help=f"also into {RAW}")
+    parser.add_argument("--write", action="store_true", help=f"also into {FOLDER} and {PAGE}")
     arguments = parser.parse_args()
     if missing():
         print(missing(), file=sys.stderr)
         return 2
     records = [record(Study(case, arguments.work)) for case in CASES]
-    for each in records:
-        print("\n".join(lines(each)))
+    found = [line for each in records for line in lines(each)]
+    print("\n".join(found))
     if arguments.write:
-        RAW.parent.mkdir(parents=True, exist_ok=True)
-        RAW.write_text(json.dumps({**machine(), "cases": records}, indent=1) + "\n")
+        publish("exhaustive", "python -m benchmarks.versus.exhaustive --write", {"cases": records}, found)
     return 0
 
 

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-import torch
-
 OURS = "autopart"
 NAIVE = ("DDP even", "even pipeline")
-
-
-def machine() -> dict[str, str]:
-    """When and where."""
-    cores = f"{len(os.sched_getaffinity(0))} cores"
-    date = datetime.now(tz=UTC).date().isoformat()
-    return {
-        "date": date,
-        "machine": f"{platform.system()} {platform.machine()}, {cores}",
-        "torch": torch.__version__.split("+")[0],
-    }
 
 
 def ratios(record: Mapping[str, Any], family: str) -> list[float]:

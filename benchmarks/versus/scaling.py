@@ -17,12 +17,12 @@ from typing import Any
 
 import yaml
 
+from benchmarks.pages import FOLDER, PAGE, publish
 from benchmarks.testbed.launch import missing
 from benchmarks.versus.cases import Case
-from benchmarks.versus.report import machine
 from benchmarks.versus.study import COUNTED, Found, Study, plan_line
 
-RAW, PICTURE = Path("docs/benchmarks/scaling.json"), Path("docs/images/scaling.svg")
+PICTURE = Path("docs/images/scaling.svg")
 LAUNCHES = 5
 BATCH = 4  # samples of a pair of ranks
 MEASURED, SIMULATED = (2, 4, 8), tuple(2**power for power in range(1, 13))
@@ -105,7 +105,7 @@ def draw(points: Sequence[Found]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.versus.scaling", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("out/versus"), help="where parts are saved")
-    parser.add_argument("--write", action="store_true", help=f"also into {RAW} and {PICTURE}")
+    parser.add_argument("--write", action="store_true", help=f"also into {FOLDER}, {PAGE} and {PICTURE}")
     arguments = parser.parse_args()
     if missing():
         print(missing(), file=sys.stderr)
@@ -115,8 +115,12 @@ def main() -> int:
         points.append(point(ranks, arguments.work))
         print(json.dumps(points[-1]), flush=True)
     if arguments.write:
-        RAW.parent.mkdir(parents=True, exist_ok=True)
-        RAW.write_text(json.dumps({**machine(), "points": points}, indent=1) + "\n")
+        publish(
+            "scaling",
+            "python -m benchmarks.versus.scaling --write",
+            {"points": points},
+            [f"![weak scaling](images/{PICTURE.name})"],
+        )
         PICTURE.write_text(draw(points))
     return 0
 

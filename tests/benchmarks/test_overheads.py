@@ -12,9 +12,10 @@ from autopart.runtime.launch import launch
 from benchmarks.overheads import worker
 from benchmarks.overheads.cases import CASES, OURS, Case, runs
 from benchmarks.overheads.plans import cut_names
-from benchmarks.overheads.report import START, STOP, failures, page, ratios, steps, tables
+from benchmarks.overheads.report import failures, ratios, steps, tables
 from benchmarks.overheads.startup import timed
 from benchmarks.overheads.study import packaged
+from benchmarks.pages import dated, filled
 
 THIN = Case("pipelines", "thin", 16, 3)
 
@@ -77,13 +78,15 @@ def test_what_failed_is_said_and_not_counted() -> None:
 
 
 def test_the_page_keeps_what_is_around_its_tables() -> None:
-    raw = {"date": "2026-01-02", "cores": 2, "machine": "box", "torch": "2.13", "command": "make it", "parts": [_record()]}
-    first = page(f"# before\n{START}\nold\n{STOP}\nafter\n", raw)
-    assert first.startswith(f"# before\n{START}\n")
-    assert first.endswith(f"{STOP}\nafter\n")
+    raw = {"date": "2026-01-02", "cores": 2, "machine": "box", "torch": "2.13", "command": "make it"}
+    start, stop = "<!-- overheads: written by the command -->", "<!-- overheads: end -->"
+    lines = [dated(raw), "", *tables([_record()])]
+    first = filled(f"# before\n{start}\nold\n{stop}\nafter\n", "overheads", lines)
+    assert first.startswith(f"# before\n{start}\n")
+    assert first.endswith(f"{stop}\nafter\n")
     assert "old" not in first
     assert "2026-01-02, 2 cores (box)" in first
-    assert page(first, raw) == first
+    assert filled(first, "overheads", lines) == first
 
 
 def test_a_command_that_does_not_get_there_has_no_time() -> None:
