@@ -254,13 +254,14 @@ def _execute(path: str) -> ModuleType:
 
 @contextmanager
 def _directory_on_path(file: Path) -> Iterator[None]:
-    """Lets a model file import its neighbours."""
-    directory = str(file.resolve().parent)
-    sys.path.insert(0, directory)
+    """Lets a model file import its neighbours, and packages of the directory that the command runs in."""
+    directories = [str(file.resolve().parent), str(Path.cwd())]
+    sys.path[:0] = directories
     try:
         yield
     finally:
-        sys.path.remove(directory)
+        for directory in directories:
+            sys.path.remove(directory)
 
 
 def _function(file: ModuleType, name: str, path: str) -> Callable[..., Any]:

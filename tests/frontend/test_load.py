@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,17 @@ def test_a_file_in_every_precision(path: str, precision: str) -> None:
     assert {parameter.value.dtype for parameter in found.graph.parameters} == {wanted}
     assert [source.path for source in found.graph.inputs] == [("tokens",), ("targets", 0)]
     assert loaded.name == found.graph.name == "big"
+
+
+def test_a_file_of_a_package_imports_from_where_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "made_here").mkdir()
+    (tmp_path / "made_here" / "widths.py").write_text("WIDTH = 12\n", encoding="utf-8")
+    inside = MODEL.replace("import neighbour", "from made_here import widths as neighbour")
+    (tmp_path / "made_here" / "big.py").write_text(inside, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    assert load("made_here/big.py").name == "big"
+    assert sys.path == before
 
 
 def test_a_big_model_takes_no_memory(path: str) -> None:
