@@ -103,8 +103,9 @@ def settings(case: Case, seconds: Sequence[float]) -> Iterator[Setting]:
         if len(fastest) > 1:
             yield from _ddp("DDP fastest only", shared(batch, [float(rank in fastest) for rank in ranks]))
     yield Setting("FSDP2", "even", "fsdp", {"shares": shared(batch, [1.0] * len(speeds))})
-    if case.model in STYLES and len(fastest) > 1:
-        yield Setting("tensor parallel", f"ranks {fastest}", "tensor", {"ranks": fastest})
+    together = [rank for rank in fastest if case.testbed.ranks[rank][0] == case.testbed.ranks[fastest[0]][0]]
+    if case.model in STYLES and len(together) > 1:
+        yield Setting("tensor parallel", f"ranks {together}", "tensor", {"ranks": together})
     line, *others = _grids(case)
     yield from _pipelines(line, speeds, seconds, batch)
     for grid in others:
