@@ -32,7 +32,8 @@ def main() -> int:
     lines = [*table(records), "", *summary(records), "", *failures(records)]
     print("\n".join(lines))
     if arguments.write:
-        publish("versus", "python -m benchmarks.versus --write", {"cases": records}, lines)
+        command = " ".join(["python -m benchmarks.versus", *arguments.cases, "--write"])
+        publish("versus", command, {"cases": records}, lines)
     return 0
 
 

@@ -82,7 +82,7 @@ def record(study: Study) -> Found:
     names = [f"{OURS}: {plan_line(study.plan)}", *(plan_line(plans[number]) for number in best)]
     return {
         "case": asdict(study.case),
-        "cluster": study.cluster.read_text(),
+        "cluster": study.cluster.read_text().replace(f"{study.work.absolute()}/", ""),
         "plans": len(plans),
         "steps_s": {name: [run[each.key]["step_s"] for run in runs] for name, each in zip(names, settings, strict=True)},
         "tried_s": {plan_line(plan): each for plan, each in zip(plans, seconds, strict=True)},

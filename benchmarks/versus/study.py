@@ -163,7 +163,7 @@ def record(study: Study, launches: int) -> Found:
     assert estimate is not None, "a plan that was made has an estimate"
     return {
         "case": asdict(study.case),
-        "cluster": study.cluster.read_text(),
+        "cluster": study.cluster.read_text().replace(f"{study.work.absolute()}/", ""),
         "plan": plan_line(study.plan),
         "simulated_s": estimate.step_time_s,
         "steps_s": {name: [found.get("step_s") for found in runs] for name, runs in {OURS: own, **measured}.items()},
