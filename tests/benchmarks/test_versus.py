@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from autopart import pipeline
-from autopart.plans import Settings
+from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.runtime.launch import launch
-from benchmarks.versus import cases, worker
+from benchmarks.testbed.spec import parse_testbed
+from benchmarks.versus import cases, scaling, worker
 from benchmarks.versus.balance import balanced, block_seconds, even
+from benchmarks.versus.exhaustive import every
 from benchmarks.versus.report import failures, geometric_mean, ratios, summary
+from benchmarks.versus.study import plan_line
 from benchmarks.versus.work import Work
 
 CLUSTER = """\
@@ -111,3 +114,23 @@ def test_the_report_counts_ratios() -> None:
     assert ratios(record, "DDP even") == [2.0, 3.0, 4.0]
     assert geometric_mean([2.0, 8.0]) == pytest.approx(4.0)
     assert any("3.00 times" in line and "DDP even" in line for line in summary([record]))
+
+
+def test_plans_by_hand_are_all_different_and_use_the_whole_batch() -> None:
+    blocks = ("a", "b", "c", "d")
+    stage = Stage(0, blocks, (0,), (16,))
+    settings, schedule = Settings(optimizer="sgd"), Schedule("1f1b", 1)
+    made = list(every(Plan(ModelRef("m.py"), ClusterRef("c.yaml"), 16, settings, schedule, (stage,), unused_ranks=(1,))))
+    assert len(made) == 2 + 7 + 3 * 2 * 2
+    assert len({plan_line(plan) for plan in made}) == len(made)
+    for plan in made:
+        assert tuple(name for stage in plan.stages for name in stage.blocks) == blocks
+        assert all(sum(stage.shares) * plan.schedule.microbatches == 16 for stage in plan.stages)
+        assert sorted({rank for stage in plan.stages for rank in stage.ranks} | set(plan.unused_ranks)) == [0, 1]
+
+
+def test_weak_scaling_has_hosts_for_every_measured_size() -> None:
+    for ranks in scaling.MEASURED:
+        testbed = parse_testbed(scaling.hosts(ranks // 2), "hosts")
+        assert len(testbed.ranks) == ranks
+        assert testbed.cores <= 1.7
