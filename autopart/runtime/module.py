@@ -21,6 +21,7 @@ from autopart.runtime.executor import Executor
 from autopart.runtime.gradients import GradientSummer
 from autopart.runtime.heap import return_freed_memory
 from autopart.runtime.lending import Lender
+from autopart.runtime.loss import LossSum
 from autopart.runtime.package import Package, read_package
 from autopart.runtime.recorder import Recorder, Recording, gathered
 from autopart.runtime.sums import divided, share_out, summers
@@ -71,6 +72,7 @@ class DistributedModule(nn.Module):
         self._executor = self._make_executor(summers(held, self._world, self._tree, bucket_bytes))
         inputs = [source.value for source in self._package.inputs]
         self._dtypes = {value.name: torch_dtype(value.dtype) for value in inputs if value.floating}
+        self._loss = LossSum(self._package.program, self._world)
         self._recorder: Recorder | None = None
         self._load_constants()
 
@@ -202,6 +204,7 @@ class DistributedModule(nn.Module):
         loss: Tensor | None = None
         executor, share, inputs = self._executor, self.share, self._package.inputs
         tensors = read_batch(batch, inputs, executor.spec.inputs if executor else (), share, local=local)
+        self._loss.open()
         if executor is not None:
             with ExitStack() as stack:
                 for group in self._zero:
@@ -213,8 +216,7 @@ class DistributedModule(nn.Module):
                     scale=scale,
                     seed=(self.seed, self.step),
                 )
-        mine = torch.zeros(1, dtype=torch.float64, device=self._world.device) if loss is None else loss.double().reshape(1)
-        return total(self._world, mine)[0].to(torch.float64 if self._package.precision == "float64" else torch.float32)
+        return self._loss.close(loss).to(torch.float64 if self._package.precision == "float64" else torch.float32)
 
     def _moved(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """On this rank's device; floating inputs in the precision that the model was traced in."""

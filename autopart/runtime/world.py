@@ -29,7 +29,8 @@ class World:
 
     ``wire`` is where messages lie: the device under NCCL, the CPU under gloo. ``replicas`` are the groups that share samples,
     ``columns`` those that share out the work on one replica's samples, ``sums`` those that sum gradients: apart, because they
-    run at the same time; ``gathers`` those that share parameters out, and run beside both.
+    run at the same time; ``gathers`` those that share parameters out, and run beside both. ``losses`` are the ranks that
+    compute the loss, where they are several.
     """
 
     rank: int
@@ -42,6 +43,7 @@ class World:
     columns: Mapping[Ranks, dist.ProcessGroup]
     sums: Mapping[Ranks, dist.ProcessGroup]
     gathers: Mapping[Ranks, dist.ProcessGroup]
+    losses: dist.ProcessGroup | None
 
 
 def members(ranks: Iterable[int]) -> Ranks:
@@ -103,6 +105,7 @@ def join(
         several = sorted({members(each) for each in sets if len(each) > 1})
         return {each: group([process_of[r] for r in each]) for each in several}
 
+    last = program.stages[-1].ranks
     with failing_as(f"setting up the process groups on rank {rank}"):
         return World(
             rank,
@@ -115,6 +118,7 @@ def join(
             columns=groups(stage.replica(d) for stage in program.stages for d in range(len(stage.shares))),
             sums=groups(each.ranks for each in gradient_sums(program)),
             gathers=groups(each.ranks for each in gradient_sums(program) if each.zero),
+            losses=groups([last]).get(members(last)),
         )
 
 
