@@ -65,11 +65,11 @@ def catalogue() -> Mapping[str, DeviceType]:
 
 @cache
 def _files() -> Mapping[str, Mapping[str, object]]:
-    """The entries as they are written."""
+    """The entries as they are written; what a file says of its ``sources`` is no entry."""
     found: dict[str, Mapping[str, object]] = {}
     for name in ("nvidia", "amd", "cpu"):
         text = resources.files("cost_models").joinpath("devices", f"{name}.yaml").read_text(encoding="utf-8")
-        found |= yaml.safe_load(text)
+        found |= {key: raw for key, raw in yaml.safe_load(text).items() if key != "sources"}
     return found
 
 

@@ -1,10 +1,10 @@
 """What a product of matrices wastes on an accelerator: its result is cut into tiles, which go in waves over the multiprocessors.
 
 A multiprocessor computes a tile at a time, so rows and columns are rounded up to whole tiles and tiles to whole waves (NVIDIA,
-Matrix Multiplication Background User's Guide, 2023, sections 2.3, 3.1 and 3.2). A library has kernels for many tiles and takes
-the best. A small tile leaves less waste at the edges, but reads more: every tile fetches its rows and columns from the common
-cache, whose bandwidth bounds it. Where results are few and sums are long, the sums are cut too and added up afterwards
-(CUTLASS, Efficient GEMM in CUDA, "Split K").
+Matrix Multiplication Background User's Guide, DU-09799-001, 2023, sections 2.3, 3.1 and 3.2). A library has kernels for many
+tiles and takes the best. A small tile leaves less waste at the edges, but reads more: every tile fetches its rows and columns
+from the common cache, whose bandwidth bounds it. Where results are few and sums are long, the sums are cut too and added up
+afterwards (NVIDIA/cutlass, media/docs/efficient_gemm.md, "Parallelized Reductions", split K).
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ from cost_models.hardware import DeviceType
 
 SIDES = (8, 16, 32, 64, 128, 256)
 TILES = tuple((rows, columns) for rows, columns in product(SIDES, SIDES) if rows * columns <= 256 * 128)
-"""Largest and most efficient 256 x 128 (the guide); small ones down to 8 x 8 are in cuBLAS too (``cublasLtMatmulTile_t``)."""
+"""Largest and most efficient 256 x 128 (the guide). All are values of cuBLAS's ``cublasLtMatmulTile_t``, of which 32 x 256
+and the long ones with a side of 8 or 16 (8 x 128, 16 x 64 and longer) came with CUDA 12.1 and 12.6. The larger and the odd ones
+that came with them are left out."""
 SPLITS = (1, 2, 4, 8, 16, 32)
+"""The library's examples cut into 16 and 20; that 32 are the most is this model's choice, no source's."""
 ATTENTION_ROWS = 64
-"""Queries that a block of threads of FlashAttention-2 takes, at the least (Dao 2023, section 3.3: blocks of 64 or 128)."""
-PARTIAL_BYTES = 4.0  # of a part of a sum, kept in float32
+"""Queries that a block of threads of FlashAttention-2 takes, at the least: 64 or 128, by head size, card and dropout
+(Dao-AILab/flash-attention, csrc/flash_attn/src/flash_fwd_launch_template.h; keys of the backward in flash_bwd_launch_template.h).
+Heads of 64 on A100 and H100 take 128, so that few heads waste more there than is counted here."""
+PARTIAL_BYTES = 4.0  # of a part of a sum, kept in float32, as this model assumes for every dtype
 
 
 @dataclass(frozen=True, slots=True)

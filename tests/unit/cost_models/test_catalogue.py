@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -42,9 +43,59 @@ def test_an_entry_without_a_source_is_no_entry() -> None:
         entry_of(raw)
 
 
+def written() -> list[tuple[str, dict[str, Any], dict[str, str]]]:
+    """Every entry's name, the entry as it is written, and the sources that its file lists."""
+    files = [yaml.safe_load(file.read_text()) for file in sorted(FILES.glob("*.yaml"))]
+    return [(name, raw, file["sources"]) for file in files for name, raw in file.items() if name != "sources"]
+
+
+def without_source(raw: dict[str, Any], sources: dict[str, str]) -> list[str]:
+    """The numbers of an entry whose source is not named, or is none of the list, as "units" or "flops.tf32"."""
+    numbers = [
+        f"{key}.{dtype}" if dtype else key
+        for key, value in raw.items()
+        if key not in {"reported", "kind", "source", "note", "from"}
+        for dtype in (value if isinstance(value, dict) else [""])
+    ]
+    named = raw.get("from", {})
+    return [number for number in numbers if named.get(number, named.get(number.split(".")[0])) not in sources]
+
+
+@pytest.mark.parametrize(("name", "raw", "sources"), written())
+def test_every_number_names_its_source(name: str, raw: dict[str, Any], sources: dict[str, str]) -> None:
+    assert not without_source(raw, sources), name
+    idle = [number for number in raw["from"] if not _is_number(raw, number)]
+    assert not idle, f"{name} names sources of numbers that it does not have"
+
+
+def _is_number(raw: dict[str, Any], number: str) -> bool:
+    key, _, dtype = number.partition(".")
+    return key in raw and (not dtype or dtype in raw[key])
+
+
+def test_a_number_without_a_source_is_found() -> None:
+    sources = {"sheet": "a datasheet"}
+    raw = {
+        "memory": "1 GiB",
+        "flops": {"float32": "1", "tf32": "2"},
+        "units": 4,
+        "from": {"memory": "sheet", "flops.tf32": "sheet"},
+    }
+    assert without_source(raw, sources) == ["flops.float32", "units"]
+    assert without_source({"power": "1 W", "from": {"power": "hearsay"}}, sources) == ["power"]
+    assert without_source({"power": "1 W"}, sources) == ["power"]
+
+
+@pytest.mark.parametrize("file", sorted(FILES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_listed_source_is_named_by_a_number(file: Path) -> None:
+    raw = yaml.safe_load(file.read_text())
+    used = {name for entry in raw.values() for name in entry.get("from", {}).values()}
+    assert used == raw["sources"].keys()
+
+
 def test_every_entry_has_a_source_of_its_own() -> None:
     """A datasheet or a whitepaper that names the device, or how the numbers come about."""
-    entries = {name: raw for file in sorted(FILES.glob("*.yaml")) for name, raw in yaml.safe_load(file.read_text()).items()}
+    entries = {name: raw for name, raw, _ in written()}
     assert entries.keys() == catalogue().keys(), "every file is read"
     vague = [
         name
