@@ -10,7 +10,7 @@ from autopart.cluster.tariffs import tariff
 from autopart.errors import Infeasible
 from autopart.planner.baselines import baselines
 from autopart.planner.cheapest import Cheapest, cheapest
-from autopart.planner.choose import Instead, Pick, Ranking, chosen, fastest, fitting, follows, rank
+from autopart.planner.choose import Instead, Pick, Ranking, admitting, chosen, fastest, fitting, follows, rank
 from autopart.planner.front import front
 from autopart.planner.ilp import solve
 from autopart.planner.infeasible import explain
@@ -121,7 +121,8 @@ def ask(index: Index, pins: Pins, schedule: str, known: Sequence[Plan] = ()) -> 
     indices = index.in_every_order()
     kept = [p for p in known if p.schedule.name == schedule and follows(p, pins, index.cluster) and not pins.layouts]
     problem = price_orders(indices, with_known(propose(index, pins, schedule), kept, index), pins)
-    return Question(problem, indices, Instead(baselines(index, schedule), pins, index, fitting(kept, index)), tuple(kept))
+    instead = Instead(baselines(index, schedule), pins, index, fitting(kept, index))
+    return Question(admitting(problem, instead.competing, index), indices, instead, tuple(kept))
 
 
 def _answer(question: Question, run: Callable[[Problem], Solution], say: Say) -> Ranking:

@@ -17,7 +17,7 @@ from autopart.planner.baselines import Scored
 from autopart.planner.decode import decode
 from autopart.planner.meshes import Index
 from autopart.planner.problem import Candidate, Option, Problem, Solution
-from autopart.planner.score import Score, estimate, score
+from autopart.planner.score import Score, estimate, formula_fullness, score
 from autopart.planner.strategies import Pins
 from autopart.plans import Baseline, Plan, Proof, Search, problem_digest
 
@@ -172,6 +172,14 @@ def _near(problem: Problem, solution: Solution) -> Iterable[Candidate]:
         order = problem.settings[candidate.setting].order
         if candidate.step_s <= NEAR * best_s.setdefault(order, candidate.step_s):
             yield candidate
+
+
+def admitting(problem: Problem, scores: Sequence[Score], index: Index) -> Problem:
+    """The problem with as much memory as its formula needs to admit these plans, which fit when simulated: else a bound could be
+    above a plan that is at hand.
+    """
+    fullest = max((formula_fullness(scored.plan, index) for scored in scores), default=0.0)
+    return with_memory(problem, fullest / SLACK) if fullest > 1.0 else problem
 
 
 def with_memory(problem: Problem, factor: float) -> Problem:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from autopart.cluster.cluster import Cluster
+from autopart.planner.memory import price_ties
 from autopart.planner.meshes import Index
 from autopart.planner.packing import closest
 from autopart.planner.price import price_option, with_routes
-from autopart.planner.problem import Choice, Part, step_s
+from autopart.planner.problem import Choice, Part, Setting, Tie, step_s
 from autopart.plans import Estimate, Plan, Proof, Stage
 from autopart.pricing.costs import StageCosts
 from autopart.pricing.stages import interval, stage_costs
@@ -98,13 +101,42 @@ def _continued(longer: Timeline, shorter: Timeline, microbatches: int, fewer: in
 
 def formula_step(plan: Plan, index: Index) -> float:
     """The planner's formula for a plan, whoever made it: by counts of devices in groups, as the planner prices options."""
+    setting, choices, _ = _by_formula(plan, index)
+    return step_s(setting, choices)
+
+
+def formula_fullness(plan: Plan, index: Index) -> float:
+    """The fullest device's bytes by the planner's formula, as a part of what it has. The formula counts rather too much: all
+    gradients from the start, and what the largest block needs as if it ran while everything is kept.
+    """
+    setting, choices, index = _by_formula(plan, index)
+    ties = price_ties(index.table)
+    return max(_fullness(setting, choice, position, ties) for position, choice in enumerate(reversed(choices), start=1))
+
+
+def _fullness(setting: Setting, choice: Choice, position: int, ties: Sequence[Tie]) -> float:
+    """Of a stage at a position counted from the end, 1 for the last."""
+    option, blocks = setting.options[choice.option], slice(choice.start, choice.stop)
+    assert option.output_bytes is not None, "an option priced here says what a stage keeps of its results"
+    in_flight = setting.microbatches if setting.schedule == "gpipe" else min(setting.microbatches, position)
+    inside = (choice.start <= tie.first and tie.second < choice.stop for tie in ties)
+    shared = sum(nbytes for nbytes, counts in zip(option.saved_bytes(ties), inside, strict=True) if counts)
+    kept = option.inflight_bytes[:, blocks].sum(axis=1) + option.output_bytes[:, choice.stop]
+    needed = (
+        option.static_bytes[:, blocks].sum(axis=1) - shared + in_flight * kept + option.transient_bytes[:, blocks].max(axis=1)
+    )
+    return float((needed / np.maximum(option.capacity_bytes, 1)).max())
+
+
+def _by_formula(plan: Plan, index: Index) -> tuple[Setting, list[Choice], Index]:
+    """The plan as a pipeline of a setting that has its stages as options, and the order of blocks that it follows."""
     index = index.under(plan)
     options = [
         price_option(index.mesh_of(stage), index.cluster, parts_of(stage, index), stage.recompute, stage.zero)
         for stage in plan.stages
     ]
     choices = [Choice(*interval(index.table, stage), option) for option, stage in enumerate(plan.stages)]
-    return step_s(with_routes(index, plan.schedule.name, plan.schedule.microbatches, options), choices)
+    return with_routes(index, plan.schedule.name, plan.schedule.microbatches, options), choices, index
 
 
 def parts_of(stage: Stage, index: Index) -> tuple[Part, ...]:

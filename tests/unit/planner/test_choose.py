@@ -15,6 +15,7 @@ from autopart.planner.choose import with_memory
 from autopart.planner.meshes import Index, make_index
 from autopart.planner.pins import check_pins
 from autopart.planner.price import price, propose
+from autopart.planner.score import formula_fullness, score
 from autopart.planner.strategies import Pins
 from autopart.plans import ModelRef, Settings
 from cost_models.hardware import DeviceType, Link
@@ -122,3 +123,28 @@ def test_less_memory_scales_every_line() -> None:
     problem = price(index, propose(index))
     halved = with_memory(problem, 0.5)
     assert (halved.settings[0].options[0].capacity_bytes * 2 == problem.settings[0].options[0].capacity_bytes).all()
+
+
+def test_no_bound_is_above_a_plan_that_fits() -> None:
+    """The formula counts all gradients beside all that is kept, so where memory just suffices it has no room for a plan that fits
+    when simulated. Its bound must speak of that plan, too.
+    """
+    blocks = three_layers()
+    heavy = replace(blocks, sharded=replace(blocks.sharded, graph=_wider(blocks.sharded.graph, 400)))
+
+    def having(memory_bytes: int) -> Index:
+        group = Group("fast", 1, replace(FAST, memory_bytes=memory_bytes), 2, INSIDE, NETWORK)
+        return make_index(heavy, Cluster("c.yaml", "", (group,)), 4000, Settings(), ModelRef("m.py"))
+
+    pins = Pins(microbatches=1)
+    roomy = best_plan(having(2**34), pins)
+    too_little, enough = 0, 2**34
+    while enough - too_little > 2**10:
+        middle = (too_little + enough) // 2
+        too_little, enough = (middle, enough) if score(roomy, having(middle)).overfull else (too_little, middle)
+    tight = having(enough)
+    assert formula_fullness(roomy, tight) > 1.0
+    plan = best_plan(tight, pins)
+    assert plan.stages == roomy.stages
+    assert plan.estimate is not None
+    assert 0.0 < plan.estimate.lower_bound_s <= plan.estimate.formula_s * (1 + 1e-9)
