@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from cost_models.hardware import DeviceType, Kind
@@ -18,9 +19,14 @@ OPTIMIZER_STATES: Mapping[str, int] = {
 }
 """Tensors of a parameter's size and dtype that torch.optim keeps for it, at its default options ("momentum": SGD with it)."""
 
-UPDATE_TEMPORARIES: Mapping[Kind, int] = {"accelerator": 1, "cpu": 0}
-"""Further tensors of the parameters' total size while the update runs: torch.optim takes the multi-tensor path on accelerators,
-which needs about the size of the parameters once more (its documentation of ``foreach``), and a loop over parameters on a CPU."""
+UPDATE_TEMPORARIES: Mapping[Kind, Mapping[str, int]] = {
+    "accelerator": {"sgd": 0, "momentum": 0, "adam": 1, "adamw": 1, "rmsprop": 1, "adagrad": 2},
+    "cpu": {"sgd": 0, "momentum": 0, "adam": 2, "adamw": 2, "rmsprop": 1, "adagrad": 1},
+}
+"""Tensors that an update has beside parameter, gradient and state, in the path that torch.optim takes where neither ``foreach``
+nor ``fused`` is said. On accelerators it is the multi-tensor one: of the size of all parameters together (the root of a state;
+Adagrad's scaled gradients too). On a CPU it is a loop: of one parameter's size (the root of a state, Adam's quotient of it), and
+the last of them stays until the next parameter has its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +67,19 @@ def frozen_bytes(precision: str) -> int:
     return PRECISIONS[precision].parameter_bytes
 
 
-def update_transient_bytes(optimizer: str, precision: str, kind: Kind) -> int:
-    """Bytes for one trainable parameter while the update runs, when no activation is held. Plain SGD needs none."""
-    if OPTIMIZER_STATES[optimizer] == 0:
-        return 0
-    return UPDATE_TEMPORARIES[kind] * PRECISIONS[precision].parameter_bytes
+def update_transient_bytes(optimizer: str, precision: str, kind: Kind, total: float, sizes: Sequence[float]) -> float:
+    """The most bytes that an update has beside parameters and their state: of ``total`` elements on an accelerator, on a CPU
+    of parameters of so many elements each, in the order in which the optimizer has them.
+    """
+    count, nbytes = UPDATE_TEMPORARIES[kind][optimizer], PRECISIONS[precision].parameter_bytes
+    if not count:
+        return 0.0
+    match kind:
+        case "accelerator":
+            return count * nbytes * total
+        case "cpu":
+            updated = [size for size in sizes if size]
+            return nbytes * max((before + count * size for before, size in pairwise([0.0, *updated])), default=0.0)
 
 
 def update_traffic_bytes(optimizer: str, precision: str) -> int:

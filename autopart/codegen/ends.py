@@ -15,8 +15,8 @@ def ends(
 ) -> Mapping[int, list[str]]:
     """By part of a forward (one block, or the rounds of a loop) the values that nobody reads after it.
 
-    Left out are what autograd keeps anyway, what has no samples, what parts in ``looped`` make (their variables are taken again
-    and again), ``kept`` values, and all after the last part.
+    Left out are what autograd keeps anyway, what has no samples (where the model has a batch), what parts in ``looped`` make
+    (their variables are taken again and again), ``kept`` values, and all after the last part.
     """
     place, found = layouts(graph), dict[int, list[str]]()
     members: dict[str, list[str]] = {}
@@ -38,4 +38,6 @@ def ends(
 
 
 def _has_samples(graph: Graph, name: str) -> bool:
-    return graph.values[name].floating and any(isinstance(size, Size) for size in graph.values[name].shape)
+    value = graph.values[name]
+    batchless = all(each.batch_dim is None for each in graph.inputs)
+    return value.floating and (batchless or any(isinstance(size, Size) for size in value.shape))

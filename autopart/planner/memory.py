@@ -20,6 +20,7 @@ import numpy as np
 
 from autopart.blocks import flow
 from autopart.cluster.cluster import Cluster
+from autopart.ir.graph import Parameter
 from autopart.planner.meshes import Mesh
 from autopart.planner.problem import Array, Option, Part, Tie, replicas_of
 from autopart.pricing import zero
@@ -57,11 +58,12 @@ def part_memory(
     static = table.static - _shared_out(table, level, held)
     running = np.sum([zero.running_bytes(level, trained, table.precision, ranks) for trained, ranks in held], axis=0)
     nothing = np.zeros_like(inflight)
+    updating = [table.update_transient(device, sizes=(size, size)) for size in _largest_updated(table, level, held)]
     return (
         np.full(2, usable_bytes(device) - batch_bytes(table, rows, microbatches)),
-        np.array([static, static + table.update_transient(device, updated(level, held))]),
+        np.array([static, static + [table.update_transient(device, total) for total in updated(level, held)]]),
         np.array([inflight, nothing]),
-        np.array([kept.transient + messages[:-1] + messages[1:] + running, nothing]),
+        np.array([kept.transient + messages[:-1] + messages[1:] + running, updating]),
         np.array([output, np.zeros_like(output)]),
     )
 
@@ -70,6 +72,20 @@ def updated(level: int, held: Sharers) -> Array:
     """[n] elements that a device updates."""
     found: Array = np.sum([trained / (ranks if level else 1) for trained, ranks in held], axis=0)
     return found
+
+
+def _largest_updated(table: BlockTable, level: int, held: Sharers) -> Array:
+    """[n] elements of the largest parameter that a device updates. The one before it may be as large, of whatever block."""
+    ranks = min((ranks for trained, ranks in held if trained.any()), default=1)
+    tied = {name for name, _ in flow.ties(table.blocks)}
+    total = float(table.trained.sum())
+
+    def size(parameter: Parameter) -> float:
+        own = 0 if parameter.name in tied else level
+        return zero.largest_piece(own, elements(parameter), total, ranks, table.precision)
+
+    blocks = (table.parameters(index, index + 1) for index in range(table.count))
+    return np.array([max(map(size, parameters), default=0.0) for parameters in blocks])
 
 
 def _shared_out(table: BlockTable, level: int, held: Sharers) -> Array:

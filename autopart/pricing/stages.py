@@ -11,6 +11,7 @@ import numpy as np
 
 from autopart.cluster.cluster import Cluster, topology
 from autopart.ir.graph import Parameter
+from autopart.ir.rows import Extent, parts
 from autopart.plans import Plan, Stage
 from autopart.pricing import zero
 from autopart.pricing.costs import RankCosts, Reduction, StageCosts
@@ -126,13 +127,37 @@ def _rank_costs(
         batch_bytes=int(batch_bytes(table, rows, microbatches)),
         inflight_bytes=ceil(running.kept),
         transient_bytes=ceil(max(running.forward, running.backward[False, False])),
-        update_bytes=int(table.update_transient(device, own.updated)),
+        update_bytes=_update_bytes(table, device, stage, rank, held, own.updated),
         capacity_bytes=usable_bytes(device),
         beside_s=(own.forward_s, own.backward_s),
         gradient_bytes=int(running.gradients),
         backward_bytes={when: ceil(nbytes) for when, nbytes in running.backward.items()},
         reduce_bytes=ceil(sums.reducing + own.leaving_bytes.max()),
     )
+
+
+def _update_bytes(
+    table: BlockTable, device: DeviceType, stage: Stage, rank: int, held: Mapping[str, _Sharers], updated: float
+) -> int:
+    """Beside parameters and their state; where ranks share these out, of the one whose pieces need most."""
+    own = table.parameters(*interval(table, stage))
+    if device.kind == "accelerator":
+        return ceil(table.update_transient(device, updated))
+    whole = {parameter.name: elements(parameter) for parameter in own}
+    each = [dict(whole) for _ in stage.ranks]
+    for who in {who for who in held.values() if who.level(stage)}:
+        extents = {p.name: _extent(p, table.precision) for p in own if held.get(p.name) == who}
+        count = len(_ranks(who, stage, rank))
+        for name, taken in parts(extents, zero.ROW_BYTES, count).items():
+            for place, sizes in enumerate(each):
+                first, end = taken[place * count // len(each)]  # columns of a replica are neighbours
+                sizes[name] = end - first
+    return ceil(max(table.update_transient(device, sizes=list(sizes.values())) for sizes in each))
+
+
+def _extent(parameter: Parameter, precision: str) -> Extent:
+    nbytes = elements(parameter) * PRECISIONS[precision].parameter_bytes
+    return Extent(parameter.value.dtype, parameter.trainable, elements(parameter), nbytes)
 
 
 def _packing_s(table: BlockTable, device: DeviceType, stage: Stage, rank: int, held: Mapping[str, _Sharers]) -> float:

@@ -5,7 +5,7 @@ Blocks of one kind are evaluated once, at the first of them. Bytes are those of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -176,9 +176,9 @@ class BlockTable:
         """[n] what a sum over replicas moves."""
         return self.trained * PRECISIONS[self.precision].gradient_bytes
 
-    def update_transient(self, device: DeviceType, trained: Array | float) -> Array:
-        """Bytes that the optimizer needs on top while it updates so many elements."""
-        return np.asarray(trained) * update_transient_bytes(self.optimizer, self.precision, device.kind)
+    def update_transient(self, device: DeviceType, total: float = 0.0, sizes: Sequence[float] = ()) -> float:
+        """Bytes that the optimizer needs on top while it updates: of all elements together, or of each parameter's in turn."""
+        return update_transient_bytes(self.optimizer, self.precision, device.kind, total, sizes)
 
     def update_s(self, device: DeviceType, trained: float, start: int = 0, stop: int | None = None) -> float:  # noqa: ARG002
         """Seconds to update so many elements of blocks [start, stop): measured, or to read and write them and their state."""

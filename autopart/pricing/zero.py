@@ -17,6 +17,8 @@ parameters with those of the next block, which are gathered meanwhile. What trav
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +39,14 @@ def saved_bytes(level: int, ranks: int, optimizer: str, precision: str) -> float
     kept = PRECISIONS[precision]
     shared = (0, kept.parameter_bytes * OPTIMIZER_STATES[optimizer], kept.gradient_bytes, kept.parameter_bytes)
     return sum(shared[: level + 1]) * (1 - 1 / ranks)
+
+
+def largest_piece(level: int, elements: float, total: float, ranks: int, precision: str) -> float:
+    """The most elements of a parameter that one of the ranks updates: its part of the row in which the parameter lies, of which
+    neighbours may have the rest. ``total`` elements are shared out.
+    """
+    row = max(min(total, ROW_BYTES / PRECISIONS[precision].parameter_bytes), elements)
+    return min(elements, float(ceil(row / ranks))) if level else elements
 
 
 def running_bytes(level: int, blocks: Array, precision: str, ranks: int) -> Array:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 
 from autopart.program.program import Program
 
@@ -30,43 +29,6 @@ class GradientSum:
     def shared_out(self, frozen: Container[str]) -> tuple[str, ...]:
         """Those that the ranks share out: below level 3 there is nothing of a frozen parameter to share."""
         return tuple(name for name in self.parameters if self.zero == 3 or (self.zero and name not in frozen))
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """What counts of a parameter for the row that it lies in."""
-
-    dtype: str
-    trainable: bool
-    elements: int
-    nbytes: int
-
-
-def flat_rows(parameters: Mapping[str, Extent], limit: int = BUCKET_BYTES) -> tuple[tuple[str, ...], ...]:
-    """The parameters of a sum that is shared out, in rows of up to ``limit`` bytes (or one larger parameter), in the order of
-    their first ones. A row has neighbours of one dtype, either all trainable or all frozen.
-    """
-    position = {name: i for i, name in enumerate(parameters)}
-    kinds = sorted(parameters, key=lambda name: (parameters[name].dtype, parameters[name].trainable, position[name]))
-    rows = [
-        row
-        for _, names in groupby(kinds, key=lambda name: (parameters[name].dtype, parameters[name].trainable))
-        for row in _cut(list(names), parameters, limit)
-    ]
-    return tuple(sorted(rows, key=lambda names: position[names[0]]))
-
-
-def _cut(names: Sequence[str], parameters: Mapping[str, Extent], limit: int) -> Iterator[tuple[str, ...]]:
-    row: list[str] = []
-    nbytes = 0
-    for name in names:
-        more = parameters[name].nbytes
-        if row and nbytes + more > limit:
-            yield tuple(row)
-            row, nbytes = [], 0
-        row.append(name)
-        nbytes += more
-    yield tuple(row)
 
 
 def gradient_sums(program: Program) -> tuple[GradientSum, ...]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autopart.ir.graph import DTYPE_BYTES, Buffer, Graph, Parameter
+from autopart.ir.rows import Extent, parts
 from autopart.program.elements import Elements, shard, whole
 from autopart.program.program import Program, StageSpec
-from autopart.program.reductions import Extent, GradientSum, flat_rows, gradient_sums
+from autopart.program.reductions import BUCKET_BYTES, GradientSum, gradient_sums
 from autopart.sharding.placement import apportion
 from cost_models.memory import OPTIMIZER_STATES
 
@@ -95,9 +96,9 @@ def _shared(program: Program, graph: Graph, frozen: set[str]) -> Shared:
         spec = program.stages[each.stages[0]]
         column = spec.place(each.ranks[0])[1]
         own = {name: _elements(program, rows[name], spec, column) for name in names}
-        for name, parts in _parts(each, own, rows) if names else ():
+        for name, held in _parts(each, own, rows) if names else ():
             before, _ = found.get(name, ((), 0))
-            found[name] = ((*before, *parts), each.zero)
+            found[name] = ((*before, *held), each.zero)
     return found
 
 
@@ -107,13 +108,9 @@ def _parts(
     """Equal parts of the flat rows, in the order of the ranks' numbers: as ``runtime.flat`` lays them."""
     ranks = sorted(each.ranks)
     extents = {name: _extent(rows[name], elements.count) for name, elements in own.items()}
-    for names in flat_rows(extents):
-        size, start = -(-sum(extents[name].elements for name in names) // len(ranks)), 0
-        for name in names:
-            stop = start + extents[name].elements
-            taken = [(index, max(index * size - start, 0), min((index + 1) * size, stop) - start) for index in range(len(ranks))]
-            yield name, tuple(Holding(own[name].part(a, b), (ranks[index],)) for index, a, b in taken if a < b)
-            start = stop
+    for name, taken in parts(extents, BUCKET_BYTES, len(ranks)).items():
+        held = [(rank, first, end) for rank, (first, end) in zip(ranks, taken, strict=True) if first < end]
+        yield name, tuple(Holding(own[name].part(first, end), (rank,)) for rank, first, end in held)
 
 
 def _extent(parameter: Parameter, elements: int) -> Extent:

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from autopart.program.reductions import Extent, flat_rows
+from autopart.ir.rows import Extent, flat_rows
 from autopart.runtime.exchange import exchange, gather
 from autopart.runtime.tree import blank
 from autopart.runtime.world import failing_as

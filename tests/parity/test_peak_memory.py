@@ -26,6 +26,7 @@ RUNS = [
     ("mlp", "tensor 2"),
     ("unet", "tensor 2"),
     ("masked_mean", "tensor 2"),
+    ("gat", "one rank"),  # without a batch dim
 ]
 
 

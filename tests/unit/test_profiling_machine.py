@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autopart.cgroups import cpu_quota
+from autopart.cgroups import cpu_quota, memory_limit
 from autopart.profiling import session
 from autopart.profiling.timing import Stopwatch
 from cost_models.hardware import DeviceType
@@ -45,8 +45,29 @@ def test_the_quota(own: str, files: dict[str, str], quota: float | None, tmp_pat
     assert cpu_quota(cgroups(tmp_path, own, files)) == quota
 
 
+@pytest.mark.parametrize(
+    ("own", "files", "limit"),
+    [
+        ("0::/\n", {"memory.max": "max\n"}, None),
+        ("0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "1073741824\n"}, 2**30),
+        ("0::/a/b\n", {"a/b/memory.max": "4096\n", "a/memory.max": "1073741824\n"}, 4096),
+        ("5:memory:/x\n", {"memory/x/memory.limit_in_bytes": "8192\n"}, 8192),
+        ("5:memory:/x\n", {"memory/x/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ("5:memory:/x/y\n", {"memory/x/y/memory.limit_in_bytes": "8192\n", "memory/x/memory.limit_in_bytes": "4096\n"}, 4096),
+        ("5:cpu:/x\n", {"cpu/x/memory.limit_in_bytes": "8192\n"}, None),
+        ("0::/a\n", {"b/memory.max": "4096\n"}, None),
+        ("0::/\n", {"memory.max": "nonsense\n"}, None),
+        ("0::/\n", {}, None),
+    ],
+)
+def test_the_memory_limit(own: str, files: dict[str, str], limit: int | None, tmp_path: Path) -> None:
+    """The tightest of the own group and those around it, of either version."""
+    assert memory_limit(cgroups(tmp_path, own, files)) == limit
+
+
 def test_no_cgroups_at_all(tmp_path: Path) -> None:
     assert cpu_quota(tmp_path) is None
+    assert memory_limit(tmp_path) is None
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,19 @@ def test_frozen_parameters_have_neither_gradient_nor_state() -> None:
 def test_update() -> None:
     assert update_traffic_bytes("sgd", "float32") == 12  # read and write the parameter, read the gradient
     assert update_traffic_bytes("adamw", "float32") == 28
-    assert update_transient_bytes("adamw", "float32", "accelerator") == 4
-    assert update_transient_bytes("adamw", "float32", "cpu") == 0
-    assert update_transient_bytes("sgd", "float64", "accelerator") == 0
+
+
+def test_temporaries_of_an_update() -> None:
+    """Together on an accelerator; on a CPU one parameter after the other, with what is left of the one before."""
+    assert update_transient_bytes("adamw", "float32", "accelerator", 60, (10, 20, 30)) == 4 * 60
+    assert update_transient_bytes("adagrad", "float32", "accelerator", 60, (10, 20, 30)) == 4 * 2 * 60
+    assert update_transient_bytes("adamw", "float32", "cpu", 60, (10, 20, 30)) == 4 * (20 + 2 * 30)
+    assert update_transient_bytes("adamw", "float32", "cpu", 60, (30, 20, 10)) == 4 * (30 + 2 * 20)
+    assert update_transient_bytes("adam", "float64", "cpu", 60, (30, 0, 30)) == 8 * (30 + 2 * 30), "what is empty is left out"
+    assert update_transient_bytes("rmsprop", "float32", "cpu", 60, (30, 20, 10)) == 4 * (30 + 20)
+    for optimizer in ("sgd", "momentum"):
+        assert update_transient_bytes(optimizer, "float64", "accelerator", 60, (60,)) == 0
+        assert update_transient_bytes(optimizer, "float64", "cpu", 60, (60,)) == 0
 
 
 def test_autocast_keeps_a_copy_of_each_weight() -> None:

@@ -252,3 +252,21 @@ def test_pins_of_columns_and_zero_reach_every_option(index: Index, monkeypatch: 
     assert {option.zero for option in options if len(option.parts[0].samples) == 1} == {0}
     every = {part.tensor for setting in propose(index) for option in setting.options for part in option.parts}
     assert every == {1, 2}
+
+
+def test_an_update_on_cpus_needs_no_more_than_the_option_says(index: Index, mesh: Mesh) -> None:
+    """At every level; without one what three parameters of one size need is what it says."""
+    group = index.cluster.groups[0]
+    cores = replace(index.cluster, groups=(replace(group, device=replace(group.device, kind="cpu")),))
+    for level in range(4):
+        stage = concrete(index, zero=level)
+        plan = build_plan(replace(index, cluster=cores), Schedule("1f1b", 1), (stage,))
+        costs = stage_costs(lambda _stage, _column: mesh.table, plan, cores, {"fc0.weight", "fc2.weight"})
+        option = price_option(mesh, cores, (Part(0, (5, 3), tensor=2),), recompute=False, level=level)
+        most = option.static_bytes[1].sum() + option.transient_bytes[1].max()
+        for rank in stage.ranks:
+            found = costs.of[0, rank]
+            assert found.update_bytes > 0
+            assert found.static_bytes + found.update_bytes <= most + 1
+            if level == 0:
+                assert found.update_bytes == option.transient_bytes[1].max() == 3 * ELEMENTS * 4
