@@ -29,10 +29,13 @@ def until_it_fails(module: DistributedModule, batch: Any, victim: int, how: str)
         lose(how)
     started = time.monotonic()
     with pytest.raises(RunError) as caught:
-        module.train_step(batch)
-        if victim not in module.package.program.actions:
-            module.train_step(batch)
+        train(module, batch, steps=1 if victim in module.package.program.actions else 2)
     return time.monotonic() - started, str(caught.value)
+
+
+def train(module: DistributedModule, batch: Any, steps: int) -> None:
+    for _ in range(steps):
+        module.train_step(batch)
 
 
 def lose(how: str) -> None:
