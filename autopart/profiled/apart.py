@@ -9,7 +9,7 @@ import numpy as np
 
 from autopart.profiled.chain import Field, TooLate, step_loads
 from autopart.profiled.chains import make_field, unit_work
-from autopart.profiled.cover import FIRST, MORE, ROUNDS, SHARP, Master, Relaxed, mixed, raised, unlike
+from autopart.profiled.cover import ROUNDS, SHARP, Master, Relaxed, mixed, raised, unlike
 from autopart.profiled.parts import Parts, Worth, scaled
 from autopart.profiled.problem import Array, Goal
 from autopart.profiled.relax import CAREFUL, Prices, kind_capacities, price
@@ -20,6 +20,8 @@ from autopart.profiled.units import Units
 from autopart.profiled.windows import device_worth
 
 OTHERS = 1e8  # pairs of ideals with a pivot between them, or elsewhere
+FIRST, MORE = 1_000, 200  # columns at first, and of each kind in each round: at prices that wander little few will do
+FAR = 0.05  # see ``cover``
 
 
 def make_sides(search: Search, units: Units, ideals: Sequence[int]) -> Sides | None:
@@ -81,7 +83,9 @@ class _Family:
         slack = most + CAREFUL * float(self.work.max())
         early = self.work[self.before].max(initial=-np.inf) + slack
         late = self.work[self.after].min(initial=np.inf) - slack
-        return [self.ideals[index] for index in np.flatnonzero(self.here & ((self.work <= early) | (self.work >= late)))]
+        return [
+            self.ideals[index] for index in map(int, np.flatnonzero(self.here & ((self.work <= early) | (self.work >= late))))
+        ]
 
 
 def _sides(
@@ -138,7 +142,7 @@ def generated(sides: Sides, start: Priced) -> Priced:
     field = sides.field
     known = start.columns.chosen(start.columns.load_s <= sides.limit_s)
     best, near = _valid(sides, start.worth)
-    master, columns = Master(field, best), joint([known, _unlike(*near, FIRST)])
+    master, columns = Master(field, best, FAR), joint([known, _unlike(*near, FIRST)])
     for _ in range(ROUNDS):
         if best.slack < -CAREFUL or not columns.count:
             break
@@ -180,6 +184,6 @@ def as_parts(search: Search, sides: Sides, pairs: Pairs, worth: Worth) -> tuple[
     whole = (1 << sides.field.units.count) - 1
     field = make_field(search, sides.field.units, sorted({0, whole, *inner, *outer}), sides.field.prices, ())
     number = {ideal: index for index, ideal in enumerate(field.tables.ideals)}
-    ends = (np.array([number[ideal] for ideal in each], dtype=np.int64) for each in (inner, outer))
-    parts = Parts(*ends, pairs.kind, pairs.load_s)
+    first, second = (np.array([number[ideal] for ideal in each], dtype=np.int64) for each in (inner, outer))
+    parts = Parts(first, second, pairs.kind, pairs.load_s)
     return field, Relaxed(parts, worth, parts.waste(field, worth))

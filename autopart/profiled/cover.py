@@ -39,7 +39,7 @@ class Master:
     A row is the cover of a unit less that of the next in a depth first order: a part has few ends there, however many units.
     """
 
-    def __init__(self, field: Field, start: Worth) -> None:
+    def __init__(self, field: Field, start: Worth, far: float = FAR) -> None:
         self.field = field
         self.solver = pywraplp.Solver.CreateSolver("GLOP")
         infinity = self.solver.infinity()
@@ -52,7 +52,7 @@ class Master:
             row.SetCoefficient(theta, -float(count))
         mean = float(start.unit.mean())
         for place, unit in enumerate(start.unit[self.sequence]):
-            for sign, price in ((1.0, float(unit) + FAR * mean), (-1.0, FAR * mean - float(unit))):
+            for sign, price in ((1.0, float(unit) + far * mean), (-1.0, far * mean - float(unit))):
                 missing = self.solver.NumVar(0.0, infinity, "")
                 self.cover[place].SetCoefficient(missing, sign)
                 if place:

@@ -80,7 +80,7 @@ BEST = [best_by_force(problem) for problem, _ in DRAWN]
 
 
 def made(problem: Problem, cap: float = 0.6123) -> tuple[Search, Units, list[int], Sides] | None:
-    """The sides of a problem for loads up to a share, which no load is by chance, of what one device takes for all; None where it does not fall apart."""
+    """The sides of a problem, None where it does not fall apart. No load is just that share of everything on one device."""
     order = make_order(problem.producers, problem.readers)
     search = Search(problem, make_groups(problem, order), order, 0.0, 60.0, None)
     units = make_units(problem, search.groups, order, attach=False)
