@@ -21,7 +21,7 @@ from autopart.profiled.windows import device_worth
 
 OTHERS = 1e8  # pairs of ideals with a pivot between them, or elsewhere
 FIRST, MORE = 1_000, 200  # columns at first, and of each kind in each round: at prices that wander little few will do
-FAR = 0.05  # see ``cover``
+FAR = 0.05, 0.4  # see ``cover``; of one type of devices, whose first prices are nearly right, and of several
 
 
 def make_sides(search: Search, units: Units, ideals: Sequence[int]) -> Sides | None:
@@ -142,7 +142,7 @@ def generated(sides: Sides, start: Priced) -> Priced:
     field = sides.field
     known = start.columns.chosen(start.columns.load_s <= sides.limit_s)
     best, near = _valid(sides, start.worth)
-    master, columns = Master(field, best, FAR), joint([known, _unlike(*near, FIRST)])
+    master, columns = Master(field, best, FAR[len(field.devices) > 1]), joint([known, _unlike(*near, FIRST)])
     for _ in range(ROUNDS):
         if best.slack < -CAREFUL or not columns.count:
             break
