@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from autopart.profiled.apart import Priced, as_parts, generated, make_sides, start_prices
 from autopart.profiled.chains import make_field, offer, unit_work
 from autopart.profiled.cover import relaxed
 from autopart.profiled.exact import Covers
@@ -14,6 +15,7 @@ from autopart.profiled.parts import (
     Parts,
     Quest,
     Space,
+    Worth,
     find,
     make_space,
     make_tolls,
@@ -24,8 +26,9 @@ from autopart.profiled.parts import (
     worth_a_look,
 )
 from autopart.profiled.problem import Goal
-from autopart.profiled.relax import kind_capacities, price
+from autopart.profiled.relax import CAREFUL, kind_capacities, price
 from autopart.profiled.search import CLOSED, Search
+from autopart.profiled.sides import Sides, within
 from autopart.profiled.units import Units
 
 PRICED = 1e11  # (pairs of ideals) x (ties) at most
@@ -42,15 +45,19 @@ class Tried:
     hint_s: float = 0.0
 
 
+Attempt = Callable[[float], Tried]  # what is found out of a limit
+
+
 def cover(search: Search, units: Units, ideals: Sequence[int]) -> None:
     """Prove that no plan is below the best so far, or find one, or raise the bound as far as the parts stay few enough."""
     divided = (units.forward != 1).any() or any(len(each) != 1 for each in units.members)  # parts may divide such a unit
     if divided or not search.places or not search.value_s > 0:
         return
-    space = _space(search, units, ideals)
+    sides = make_sides(search, units, ideals)
+    attempt = _whole(search, _space(search, units, ideals)) if sides is None else _apart(search, sides)
     limit, failed = search.value_s * (1 - CLOSED / 2), float("inf")
     while not search.done():
-        tried = _try(search, space, limit)
+        tried = attempt(limit)
         search.prove(tried.bound_s)
         failed = failed if tried.bound_s else limit
         high = min(failed, search.value_s * (1 - CLOSED / 2))
@@ -68,6 +75,36 @@ def _space(search: Search, units: Units, ideals: Sequence[int]) -> Space:
     now = scaled(prices, work, devices, kind_capacities(problem), search.value_s)
     kept = worth_a_look(units, ideals, tolls, now)
     return make_space(make_field(search, units, sorted({0, (1 << units.count) - 1, *kept}), prices, ()), tolls, work)
+
+
+def _whole(search: Search, space: Space) -> Attempt:
+    return lambda limit_s: _try(search, space, limit_s)
+
+
+def _apart(search: Search, sides: Sides) -> Attempt:
+    """Tries of a graph that falls apart; each starts from the prices and the columns of the one before."""
+    limit_s = search.value_s
+    last = Priced(start_prices(search, sides, limit_s), sides.others.chosen(np.zeros(0, dtype=np.int64)))
+
+    def attempt(limit_s: float) -> Tried:
+        nonlocal last
+        last = generated(sides.below(limit_s), last)
+        return _settle(search, sides.below(limit_s), last.worth)
+
+    return attempt
+
+
+def _settle(search: Search, sides: Sides, worth: Worth) -> Tried:
+    """Search what prices leave."""
+    limit_s = sides.limit_s
+    pairs = within(sides, worth, worth.slack + CAREFUL, SEARCHED, search.late) if worth.slack >= -CAREFUL else None
+    if worth.slack < -CAREFUL or (pairs is not None and not pairs.count):
+        return Tried(limit_s)
+    if pairs is None:
+        return Tried(0.0, limit_s * (1 - worth.slack))
+    field, found = as_parts(search, sides, pairs, worth)
+    bound_s = Covers(field, found, limit_s, lambda chain: offer(search, field, chain)).run()
+    return Tried(0.0, limit_s * (1 - worth.slack)) if bound_s is None else Tried(bound_s)
 
 
 def _try(search: Search, space: Space, limit_s: float) -> Tried:

@@ -68,14 +68,14 @@ def orders(units: Units) -> list[list[int]]:
     ranks = [rng.sample(range(units.count), units.count) for _ in range(ORDERS)]
     found = [
         list(units.order.topological),
-        _depth_first(units, lambda unit: unit),
-        _depth_first(units, lambda unit: -unit),
+        depth_first(units, lambda unit: unit),
+        depth_first(units, lambda unit: -unit),
         _lightest(units),
     ]
-    return found + [_depth_first(units, rank.__getitem__) for rank in ranks]
+    return found + [depth_first(units, rank.__getitem__) for rank in ranks]
 
 
-def _depth_first(units: Units, rank: Callable[[int], int]) -> list[int]:
+def depth_first(units: Units, rank: Callable[[int], int]) -> list[int]:
     """Of the units that are ready, one that became so last; of those the first by rank."""
     missing = [len(each) for each in units.producers]
     stack = sorted((unit for unit, count in enumerate(missing) if not count), key=rank, reverse=True)
