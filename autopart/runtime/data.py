@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -14,8 +16,9 @@ from autopart.runtime.batch import arranged, at
 from autopart.runtime.module import DistributedModule
 
 
-class ShardSampler(Sampler[list[int]]):
+class ShardSampler(Sampler[Sequence[int]]):
     """The rows of this rank in each global batch, in the order of microbatches: a ``batch_sampler`` for any map-style dataset.
+    They come as an ``array`` of eight bytes each: of small samples a list of Python's numbers takes more than the samples.
 
     What it loads goes to ``train_step(batch, local=True)``. All ranks shuffle alike; the rows left over after the last whole
     batch are dropped. An idle rank gets as many batches as the others, of one row that it does not use.
@@ -34,13 +37,13 @@ class ShardSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         return self.samples // self.share.batch
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[Sequence[int]]:
         order: Sequence[int] = range(self.samples)
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-            order = torch.randperm(self.samples, generator=generator).tolist()
+            order = array("q", torch.randperm(self.samples, generator=generator).numpy().tobytes())
         for first in range(0, len(self) * self.share.batch, self.share.batch):
-            yield [order[first + row] for row in self.share.rows()] or [order[first]]
+            yield array("q", (order[first + row] for row in self.share.rows())) or array("q", [order[first]])
 
 
 def samples_in(module: DistributedModule, data: Any) -> int:
@@ -56,7 +59,7 @@ def samples_in(module: DistributedModule, data: Any) -> int:
 def pick(module: DistributedModule, data: Any, rows: Sequence[int]) -> Any:
     """The given rows of a batch-like structure of tensors; what has no samples stays whole."""
     root = arranged(data, module.package.inputs)
-    index = torch.tensor(list(rows), dtype=torch.int64)
+    index = torch.from_numpy(np.asarray(rows, dtype=np.int64))
     dims = {source.path: source.batch_dim for source in module.package.inputs}
 
     def picked(node: Any, path: tuple[str | int, ...]) -> Any:
