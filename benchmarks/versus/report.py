@@ -16,8 +16,14 @@ def ratios(record: Mapping[str, Any], family: str) -> list[float]:
     return [theirs / own for theirs, own in zip(record["steps_s"][family], record["steps_s"][OURS], strict=True)]
 
 
+def ran(record: Mapping[str, Any]) -> Mapping[str, Sequence[float]]:
+    """Seconds by contender, of those that ran in every launch."""
+    return {family: steps_s for family, steps_s in record["steps_s"].items() if None not in steps_s}
+
+
 def best_family(record: Mapping[str, Any]) -> str:
-    return min((family for family in record["steps_s"] if family != OURS), key=lambda family: median(record["steps_s"][family]))
+    others = {family: steps_s for family, steps_s in ran(record).items() if family != OURS}
+    return min(others, key=lambda family: median(others[family]))
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -32,6 +38,8 @@ def failures(records: Sequence[Mapping[str, Any]]) -> list[str]:
         for name, found in record["tried"].items():
             if "error" in found:
                 reasons.setdefault(found["error"], []).append(name)
+        for family in sorted(record["steps_s"].keys() - ran(record).keys()):
+            reasons.setdefault("in some of the launches", []).append(f"{family}, {record['settings'][family]}")
         lines += [f"* {record['case']['name']}, {reason}: {'; '.join(names)}." for reason, names in reasons.items()]
     return lines
 
@@ -46,7 +54,7 @@ def summary(records: Sequence[Mapping[str, Any]]) -> list[str]:
     mixed = [record for record in records if not record["case"]["uniform"]]
     lines = []
     for family in NAIVE:
-        found = [median(ratios(record, family)) for record in mixed if family in record["steps_s"]]
+        found = [median(ratios(record, family)) for record in mixed if family in ran(record)]
         lines += [f"* {family}: {_claim(found)}, mixed cases."] if found else []
     for what, chosen in (("mixed", mixed), ("uniform", [record for record in records if record["case"]["uniform"]])):
         best = [median(ratios(record, best_family(record))) for record in chosen]
@@ -64,7 +72,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for record in records:
         best = best_family(record)
-        naive = [spread(ratios(record, family)) if family in record["steps_s"] else "-" for family in NAIVE]
+        naive = [spread(ratios(record, family)) if family in ran(record) else "-" for family in NAIVE]
         own = f"{median(record['steps_s'][OURS]) * 1e3:.0f}"
         cells = [record["case"]["name"], own, f"{record['simulated_s'] * 1e3:.0f}", best, spread(ratios(record, best)), *naive]
         rows.append(f"| {' | '.join(cells)} |")
