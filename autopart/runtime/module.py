@@ -204,7 +204,6 @@ class DistributedModule(nn.Module):
         loss: Tensor | None = None
         executor, share, inputs = self._executor, self.share, self._package.inputs
         tensors = read_batch(batch, inputs, executor.spec.inputs if executor else (), share, local=local)
-        self._loss.open()
         if executor is not None:
             with ExitStack() as stack:
                 for group in self._zero:
