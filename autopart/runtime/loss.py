@@ -1,7 +1,7 @@
 """The loss of a step on every process: summed over the ranks that compute it, who then tell the others.
 
 The others are told while their backwards still run, so the message costs them no time; an all_reduce over all processes would
-begin when the last one ends. Their receive lies there from the end of the step before, so that nobody waits for a rank that is
+begin when the last one ends. A process's receive lies there from its step before, so that nobody waits for a rank that is
 slow, or idle. And nothing is under way in a thread: a rank that fails in the middle of a step can end.
 """
 
@@ -44,8 +44,8 @@ class LossSum:
         return loss.to(self.world.device)[0]
 
     def _post(self) -> tuple[dist.Work, Tensor] | None:
-        """The receive of the next step, if there is one: the other process may have ended. A receive of NCCL occupies the device
-        until it ends, so there it is posted when it is due.
+        """The receive of the next step. There is none where the other process has ended, which is no error before the message is
+        due. A receive of NCCL occupies the device until it ends, so there it is posted when it is due.
         """
         if self.teller is None or self.world.wire.type != "cpu":
             return None
