@@ -33,7 +33,7 @@ def explain(index: Index, pins: Pins, schedule: str, solve: Solve) -> Infeasible
 def reason(index: Index) -> str:
     """The smallest need that is more than there is, else both needs against what there is."""
     table, groups = index.table, index.cluster.groups
-    static, total = table.static_bytes(0, table.count), sum(group.devices * usable_bytes(group.device) for group in groups)
+    static, total = _static_and_total(index)
     if static > total:
         needed, present = format_bytes(static), format_bytes(total)
         return f"parameters, gradients and optimizer state take {needed}, all devices together have {present} to use"
@@ -56,11 +56,21 @@ def reason(index: Index) -> str:
 
 def is_feasible(index: Index, pins: Pins, schedule: str, solve: Solve) -> bool:
     """Whether the solver finds a plan, its blocks in the traced order, whose simulated memory fits."""
+    static, total = _static_and_total(index)
+    if static > total:
+        return False
     sketches = propose(index, pins, schedule)
     if not sketches:
         return False
     problem = price(index, sketches, pins)
     return bool(best_candidates(problem, solve(problem), (index,), solve))
+
+
+def _static_and_total(index: Index) -> tuple[float, int]:
+    """Bytes of parameters, gradients and optimizer state, which somebody has to hold whatever the plan, and of all devices."""
+    groups = index.cluster.groups
+    total = sum(group.devices * usable_bytes(group.device) for group in groups)
+    return index.table.static_bytes(0, index.table.count), total
 
 
 def _remedies(index: Index, pins: Pins, schedule: str, solve: Solve) -> Iterator[str]:
@@ -141,8 +151,10 @@ def _more_devices(index: Index, helps: Helps) -> str:
 def _with(
     index: Index, *, batch_size: int | None = None, cluster: Cluster | None = None, settings: Settings | None = None
 ) -> Index:
-    asked, samples = settings or index.settings, batch_size or index.batch_size
-    table = replace(index.table, optimizer=asked.optimizer, precision=asked.precision, batch_size=samples, _memory={})
+    """The same model; what is remembered of its prices holds for other clusters too, not for other settings."""
+    asked, samples, table = settings or index.settings, batch_size or index.batch_size, index.table
+    if (asked, samples) != (index.settings, index.batch_size):
+        table = replace(table, optimizer=asked.optimizer, precision=asked.precision, batch_size=samples, _memory={})
     return replace(index, table=table, cluster=cluster or index.cluster, settings=asked)
 
 

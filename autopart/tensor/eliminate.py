@@ -44,13 +44,16 @@ def minimize(sizes: Sequence[int], tables: Sequence[Table]) -> tuple[float, tupl
     """The least total cost and values that have it; ``sizes[v]`` is the number of values of variable v."""
     left = {variable: [t for t in tables if variable in t.variables] for variable in range(len(sizes))}
     constant = sum(float(table.cost) for table in tables if not table.variables)
+    entries = {variable: _entries(variable, own, sizes) for variable, own in left.items()}
     steps: list[_Step] = []
     while left:
-        variable = min(left, key=lambda v: (_entries(v, left[v], sizes), v))
+        variable = min(entries, key=lambda v: (entries[v], v))
+        del entries[variable]
         step, rest = _eliminated(variable, left.pop(variable), sizes)
         steps.append(step)
         for other in step.others:
             left[other] = [t for t in left[other] if variable not in t.variables] + [rest]
+            entries[other] = _entries(other, left[other], sizes)
         constant += float(rest.cost) if not step.others else 0.0
     return constant, _values(steps, len(sizes))
 
@@ -60,6 +63,7 @@ def _others(variable: int, tables: Sequence[Table]) -> tuple[int, ...]:
 
 
 def _entries(variable: int, tables: Sequence[Table], sizes: Sequence[int]) -> int:
+    """Of the table that eliminating the variable leaves."""
     return prod(sizes[v] for v in _others(variable, tables))
 
 

@@ -7,7 +7,7 @@ model. The final price of a layout is that of the rewritten graph (``planner.mes
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from autopart.blocks.call import facts
 from autopart.ir.graph import Op, Parameter, Value
@@ -39,6 +39,7 @@ class Prices:
     topology: Topology
     once: float = 0.125
     byte_s: float = 0.0
+    _converted: dict[tuple[float, bool, Placement, Placement], float] = field(default_factory=dict, init=False, repr=False)
 
     def op_s(self, op: Op, way: Way) -> float:
         """Forward and backward."""
@@ -76,18 +77,28 @@ class Prices:
 
     def nbytes(self, value: Value) -> float:
         """Of the whole value in this precision; statistics have none."""
-        return self.table.value_bytes({value.name}, self.rows) if value.name in self.table.blocks.sharded.graph.values else 0.0
+        if value.name not in self.table.blocks.sharded.graph.values:
+            return 0.0
+        return self.table.remembered(
+            ("value bytes", value.name, self.rows), lambda: self.table.value_bytes({value.name}, self.rows)
+        )
 
     def conversion_s(self, value: Value, have: Placement, need: Place) -> float:
         """Forward, and backward where the value has a gradient."""
         if not isinstance(need, Placement) or have == need:
             return 0.0
-        nbytes = self.nbytes(value)
+        trained = value.name in facts(self.table.blocks.sharded.graph).differentiable
+        key = (self.nbytes(value), trained, have, need)
+        if key not in self._converted:
+            self._converted[key] = self._conversion_s(*key)
+        return self._converted[key]
+
+    def _conversion_s(self, nbytes: float, trained: bool, have: Placement, need: Placement) -> float:
         found = 0.0
         for step in steps(have, need):
             if step.kind in BACKWARD:
                 found += self.device.launch_s + collective_s(step.kind, nbytes, self.topology)
-                if value.name in facts(self.table.blocks.sharded.graph).differentiable:
+                if trained:
                     found += self.device.launch_s + collective_s(BACKWARD[step.kind], nbytes, self.topology)
             else:
                 found += stream_s(self.device, 2 * nbytes * self.part(step.place))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -18,14 +18,16 @@ from autopart.blocks.flow import cut_values
 from autopart.blocks.group import group
 from autopart.blocks.work import Work, op_work
 from autopart.frontend import interpret
-from autopart.frontend.load import examples, load, loaded_from
+from autopart.frontend.load import examples, loaded_from
 from autopart.frontend.trace import Traced, trace
 from autopart.ir.graph import Graph
 from autopart.sharding.batch import shard_batch
 from tests.graphs import random_graph, random_sharded
-from tests.zoo import ZOO
+from tests.zoo import ZOO, Entry
+from tests.zoo.transformer import causal_inputs, llama
 
 BATCH = 6
+MANY = 34  # layers: so many that each is a block
 COMPUTES = ("matmul", "conv", "attention", "recurrent")
 BUILT_IN_LSTM = ("lstm", "lstm_batch_first")  # one opaque oneDNN kernel: no flops counted, a workspace in pages
 
@@ -171,11 +173,11 @@ def test_batch_norm_is_not_recomputed_and_attention_is() -> None:
     assert all(block.recomputable for block in grouped("gpt2").blocks)
 
 
-def test_eighty_layers_of_llama_are_one_kind() -> None:
-    blocks = group(shard_batch(trace(load("examples/models/llama_70b.py", empty=True)).graph))
+def test_many_layers_of_llama_are_one_kind() -> None:
+    blocks = group(shard_batch(trace(Entry(partial(llama, MANY), causal_inputs).loaded("float32")).graph))
     kind, count = Counter(block.kind for block in blocks.blocks).most_common(1)[0]
-    assert count == 80
-    assert [b.name for b in blocks.blocks if b.kind == kind] == [f"model.layers.{i}" for i in range(80)]
+    assert count == MANY
+    assert [b.name for b in blocks.blocks if b.kind == kind] == [f"model.layers.{i}" for i in range(MANY)]
 
 
 def test_random_graphs_run_and_mean_the_same_before_and_after_sharding() -> None:

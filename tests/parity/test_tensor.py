@@ -9,7 +9,7 @@ import pytest
 from autopart.pipeline import Front
 from tests.fronts import front, front_of
 from tests.parity.layouts import drawn_layout
-from tests.parity.parity import Case, Part, assert_front_parity, assert_parity
+from tests.parity.parity import FEW_STEPS, Case, Part, assert_front_parity, assert_parity
 from tests.parity.test_zoo import RANDOM
 from tests.zoo import ZOO, Entry
 from tests.zoo.transformer import causal_inputs, gpt2, llama
@@ -51,19 +51,19 @@ def test_as_planned(name: str, case: str) -> None:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_other_model(name: str) -> None:
-    assert_parity(name, fitting(name, CASES["tensor"]))
+    assert_parity(name, fitting(name, CASES["tensor"]), FEW_STEPS)
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", MODELS)
 def test_drawn_layouts(name: str, seed: int) -> None:
     case = fitting(name, (CASES["tensor"], CASES["stages"], CASES["data"])[seed])
-    assert_parity(name, with_drawn(front(name), case, 10 * seed))
+    assert_parity(name, with_drawn(front(name), case, 10 * seed), FEW_STEPS)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_drawn_layouts_of_every_other_model(name: str) -> None:
-    assert_parity(name, with_drawn(front(name), fitting(name, CASES["tensor"]), 1))
+    assert_parity(name, with_drawn(front(name), fitting(name, CASES["tensor"]), 1), FEW_STEPS)
 
 
 @pytest.mark.parametrize("model", ["gpt2", "llama"])
@@ -77,4 +77,4 @@ def test_uneven_heads(model: str) -> None:
 def test_uneven_layouts_drawn() -> None:
     source = front_of(Entry(llama, causal_inputs).loaded())
     case = Case((Part((3,), tensor=2, tensor_shares=(2, 1)), Part((3,), tensor=2, tensor_shares=(1, 3))), microbatches=2)
-    assert_front_parity(source, with_drawn(source, case, 5))
+    assert_front_parity(source, with_drawn(source, case, 5), FEW_STEPS)

@@ -15,6 +15,7 @@ from autopart.runtime import DistributedModule
 from tests.fronts import front
 from tests.parity.parity import (
     OPTIMIZERS,
+    FEW_STEPS,
     SMALLEST_GRADIENT,
     STEPS,
     Case,
@@ -65,7 +66,7 @@ def in_rows(module: DistributedModule, function: Callable[..., Any], *args: Any)
 
 @pytest.mark.parametrize(("level", "recompute"), [(1, False), (2, True), (3, False), (3, True)])
 def test_trains_as_one_device_does(level: int, recompute: bool) -> None:
-    assert_alike("gpt2", case_at(level, recompute=recompute))
+    assert_alike("gpt2", case_at(level, recompute=recompute), FEW_STEPS)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -76,22 +77,22 @@ def test_one_stage(level: int) -> None:
 @pytest.mark.parametrize("level", [1, 3])
 def test_with_columns(level: int) -> None:
     """What columns hold whole is shared out by all ranks of the stage, a shard by those of its column."""
-    assert_alike("gpt2", case_at(level, tensor=2))
+    assert_alike("gpt2", case_at(level, tensor=2), FEW_STEPS)
 
 
 @pytest.mark.parametrize(("name", "level"), [("resnet", 1), ("resnet", 3), ("lstm", 3), ("dlrm", 2), ("unet", 3), ("t5", 3)])
 def test_other_models(name: str, level: int) -> None:
     """Batch norm, kernels that read many parameters at once, a table with sparse gradients, reads out of order."""
     case = case_at(level)
-    assert_alike(name, case.in_one_microbatch() if front(name).blocks.sharded.mixing else case)
+    assert_alike(name, case.in_one_microbatch() if front(name).blocks.sharded.mixing else case, FEW_STEPS)
 
 
-def assert_alike(name: str, case: Case) -> None:
+def assert_alike(name: str, case: Case, steps: int = STEPS) -> None:
     source = front(name)
-    job = (train_by_each, source.loaded.module.state_dict(), user_batch(source.loaded, case.batch), STEPS)
+    job = (train_by_each, source.loaded.module.state_dict(), user_batch(source.loaded, case.batch), steps)
     ranks = on_ranks(source, case, in_rows, *job)
     for optimizer in OPTIMIZERS:
-        compare_trained(optimizer, [rank[optimizer] for rank in ranks], expected(name, case.batch, optimizer))
+        compare_trained(optimizer, [rank[optimizer] for rank in ranks], expected(name, case.batch, optimizer, steps))
 
 
 ELEMENTWISE = {

@@ -51,13 +51,13 @@ def test_least_devices_bind_as_the_oracle_says() -> None:
     """At least so many devices of a group: what the solver finds is the best of the plans that take them, or there is none."""
     rng = random.Random(7)
     bound = 0
-    for _ in range(INSTANCES // 4):
+    for _ in range(INSTANCES // 10):
         plain = random_problem(rng)
         problem = replace(plain, least=tuple(rng.randint(0, n) for n in plain.devices))
         best = oracle.best(problem)
         assert not disagrees(best, solve(problem, gap=EXACT))
         bound += disagrees(best, solve(plain, gap=EXACT))
-    assert bound > INSTANCES // 20, "they hardly ever bind"
+    assert bound > INSTANCES // 50, "they hardly ever bind"
 
 
 def disagrees(best: Candidate | None, solution: Solution) -> bool:

@@ -21,7 +21,7 @@ from autopart.simulate import simulate
 from cost_models.hardware import Link
 from tests.programs import FREE, chain, cluster_of, costs_of, random_case, random_costs, random_program, random_shares
 
-CASES = 1500
+CASES = 800
 MUTANTS = 3000
 
 

@@ -29,12 +29,12 @@ def gpt2(dropout: float = 0.0, heads: int = 2) -> nn.Module:
     )
 
 
-def llama() -> nn.Module:
+def llama(layers: int = 3) -> nn.Module:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     return LlamaForCausalLM(
         LlamaConfig(
-            num_hidden_layers=3,
+            num_hidden_layers=layers,
             hidden_size=16,
             intermediate_size=24,
             num_attention_heads=4,
