@@ -27,7 +27,7 @@ from tests.parity.parity import (
 )
 from tests.ranks import run_ranks
 
-BATCH, RANKS, PLANS, STEPS = 12, 4, 4, 2
+BATCH, RANKS, PLANS, STEPS = 12, 4, 3, 2
 
 
 def drawn(source: Front, seed: str) -> Case:

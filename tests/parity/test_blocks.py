@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,9 +19,11 @@ from autopart.blocks.group import group
 from autopart.blocks.work import Work, op_work
 from autopart.frontend import interpret
 from autopart.frontend.load import examples, loaded_from
-from autopart.frontend.trace import Traced, trace
+from autopart.frontend.trace import trace
 from autopart.ir.graph import Graph
+from autopart.pipeline import Front
 from autopart.sharding.batch import shard_batch
+from tests.fronts import front
 from tests.graphs import random_graph, random_sharded
 from tests.zoo import ZOO, Entry
 from tests.zoo.transformer import causal_inputs, llama
@@ -32,21 +34,14 @@ COMPUTES = ("matmul", "conv", "attention", "recurrent")
 BUILT_IN_LSTM = ("lstm", "lstm_batch_first")  # one opaque oneDNN kernel: no flops counted, a workspace in pages
 
 
-@cache
-def traced(name: str) -> Traced:
-    return trace(ZOO[name].loaded("float32"))
-
-
-@cache
 def grouped(name: str) -> Blocks:
-    return group(shard_batch(traced(name).graph))
+    return front(name).blocks
 
 
-def _tensors(name: str) -> dict[str, Tensor]:
+def _tensors(known: Front) -> dict[str, Tensor]:
     """Inputs, parameters and buffers by value name; parameters with a gradient where they are trained."""
-    known, graph = traced(name), traced(name).graph
-    batch = examples(ZOO[name].loaded("float32"), BATCH)
-    found = dict(known.tensors) | {i.value.name: e.tensor for i, e in zip(graph.inputs, batch, strict=True)}
+    graph, batch = known.traced.graph, examples(known.loaded, BATCH)
+    found = dict(known.traced.tensors) | {i.value.name: e.tensor for i, e in zip(graph.inputs, batch, strict=True)}
     trained = {parameter.value.name for parameter in graph.parameters if parameter.trainable}
     return {key: tensor.detach().clone().requires_grad_(key in trained) for key, tensor in found.items()}
 
@@ -73,9 +68,10 @@ def _kept(graph: Graph, works: list[Work], batch: int) -> int:
 
 @pytest.mark.parametrize("name", sorted(set(ZOO) - set(BUILT_IN_LSTM)))
 def test_bytes_kept_for_the_backward(name: str) -> None:
-    graph = traced(name).graph
+    known = front(name, precision="float32")
+    graph = known.traced.graph
     works = [op_work(op, graph, BATCH, fused=False) for op in graph.ops]
-    kept = _kept_by_torch(graph, _tensors(name))
+    kept = _kept_by_torch(graph, _tensors(known))
     assert _kept(graph, works, BATCH) == pytest.approx(kept, rel=0.02, abs=16)
 
 
@@ -100,11 +96,11 @@ def _convolution_backward(*args: Any, out_shape: Any) -> int:
 
 @pytest.mark.parametrize("name", sorted(set(ZOO) - set(BUILT_IN_LSTM)))
 def test_flops_of_forward_and_backward(name: str) -> None:
-    graph = traced(name).graph
+    graph = front(name).traced.graph
     works = [op_work(op, graph, BATCH) for op in graph.ops]
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward})
     with counter, sdpa_kernel(SDPBackend.MATH):  # the kernel for CPUs is not counted
-        loss = interpret.run(graph, _tensors(name))[graph.loss]
+        loss = interpret.run(graph, _tensors(front(name)))[graph.loss]
         forward = counter.get_total_flops()
         loss.backward()
     assert sum(work.forward_flops for work in works if work.category in COMPUTES) == forward
@@ -114,7 +110,7 @@ def test_flops_of_forward_and_backward(name: str) -> None:
 
 
 def test_attention_counts_as_a_flash_kernel() -> None:
-    graph = traced("gpt2").graph
+    graph = front("gpt2").traced.graph
     op = next(op for op in graph.ops if "attention" in op.kind)
     query, key, value = (graph.values[name].shape_at(BATCH) for name in op.inputs[:3])
     assert op_work(op, graph, BATCH).backward_flops == sdpa_backward_flop_count(query, query, key, value)

@@ -9,7 +9,7 @@ import pytest
 from autopart.pipeline import Front
 from tests.fronts import front, front_of
 from tests.parity.layouts import drawn_layout
-from tests.parity.parity import FEW_STEPS, Case, Part, assert_front_parity, assert_parity
+from tests.parity.parity import FEW_STEPS, STEPS, Case, Part, assert_front_parity, assert_parity
 from tests.parity.test_zoo import RANDOM
 from tests.zoo import ZOO, Entry
 from tests.zoo.transformer import causal_inputs, gpt2, llama
@@ -46,7 +46,7 @@ def with_drawn(source: Front, case: Case, seed: int) -> Case:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", MODELS)
 def test_as_planned(name: str, case: str) -> None:
-    assert_parity(name, fitting(name, CASES[case]))
+    assert_parity(name, fitting(name, CASES[case]), STEPS if case == "all" else FEW_STEPS)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -54,8 +54,7 @@ def test_every_other_model(name: str) -> None:
     assert_parity(name, fitting(name, CASES["tensor"]), FEW_STEPS)
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "seed"), [(name, number % 3) for number, name in enumerate(MODELS)])
 def test_drawn_layouts(name: str, seed: int) -> None:
     case = fitting(name, (CASES["tensor"], CASES["stages"], CASES["data"])[seed])
     assert_parity(name, with_drawn(front(name), case, 10 * seed), FEW_STEPS)

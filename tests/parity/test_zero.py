@@ -14,8 +14,8 @@ from autopart.frontend.load import batch_of
 from autopart.runtime import DistributedModule
 from tests.fronts import front
 from tests.parity.parity import (
-    OPTIMIZERS,
     FEW_STEPS,
+    OPTIMIZERS,
     SMALLEST_GRADIENT,
     STEPS,
     Case,
