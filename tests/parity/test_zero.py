@@ -71,7 +71,7 @@ def test_trains_as_one_device_does(level: int, recompute: bool) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_one_stage(level: int) -> None:
-    assert_alike("gpt2", alone(level))
+    assert_alike("gpt2", alone(level), STEPS if level == LEVELS[-1] else FEW_STEPS)
 
 
 @pytest.mark.parametrize("level", [1, 3])
