@@ -139,23 +139,22 @@ def quick(search: Search, units: Units) -> None:
             pass
 
 
-def proof(search: Search, units: Units, ideals: Sequence[int]) -> None:
-    """The best chain of all ideals, and a bound on every assignment."""
+def proof(search: Search, units: Units, ideals: Sequence[int]) -> Field:
+    """The best chain of all ideals, and a bound on every assignment; answers where chains were looked for."""
     bounding = search.problem.goal.objective != "latency"
     field = make(search, units, ideals, joined=bounding)
     if bounding:
         for bound_s in bounds(search, field, joined=True):
             search.prove(bound_s)
             if search.problem.goal.objective == "step" and search.close_enough():
-                return
+                return field
     if not search.optimal():
         for _ in bounds(search, field, joined=False):
             pass
-    if search.problem.goal.objective == "throughput" and not search.done():
-        _close(search, field)
+    return field
 
 
-def _close(search: Search, field: Field) -> None:
+def close(search: Search, field: Field) -> None:
     """What a chain does not see of tensors that several parts read."""
 
     def take(chain: Chain) -> float:

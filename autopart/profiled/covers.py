@@ -48,14 +48,20 @@ class Tried:
 Attempt = Callable[[float], Tried]  # what is found out of a limit
 
 
-def cover(search: Search, units: Units, ideals: Sequence[int]) -> None:
-    """Prove that no plan is below the best so far, or find one, or raise the bound as far as the parts stay few enough."""
-    divided = (units.forward != 1).any() or any(len(each) != 1 for each in units.members)  # parts may divide such a unit
-    if divided or not search.places or not search.value_s > 0:
+def fallen(search: Search, units: Units, ideals: Sequence[int]) -> Sides | None:
+    """The sides of a graph that falls apart and has covers; None for any other."""
+    return make_sides(search, units, ideals) if _has_covers(search, units) else None
+
+
+def cover(search: Search, units: Units, ideals: Sequence[int], sides: Sides | None) -> None:
+    """Prove that no plan is below the best so far, or find one, or raise the bound as far as the parts stay few enough.
+
+    ``sides`` are what ``fallen`` says.
+    """
+    if not _has_covers(search, units):
         return
-    sides = make_sides(search, units, ideals)
     attempt = _whole(search, _space(search, units, ideals)) if sides is None else _apart(search, sides)
-    limit, failed = search.value_s * (1 - CLOSED / 2), float("inf")
+    limit, failed = search.value_s * (1 - max(search.gap * (1 - CLOSED), CLOSED / 2)), float("inf")  # the least that ends it
     while not search.done():
         tried = attempt(limit)
         search.prove(tried.bound_s)
@@ -64,6 +70,11 @@ def cover(search: Search, units: Units, ideals: Sequence[int]) -> None:
         if 0 < tried.bound_s < limit or high - search.bound_s < NEAR * high:
             return
         limit = max(tried.hint_s, (search.bound_s + high) / 2)
+
+
+def _has_covers(search: Search, units: Units) -> bool:
+    divided = (units.forward != 1).any() or any(len(each) != 1 for each in units.members)  # parts may divide such a unit
+    return not divided and bool(search.places) and search.value_s > 0
 
 
 def _space(search: Search, units: Units, ideals: Sequence[int]) -> Space:

@@ -11,8 +11,8 @@ from autopart.cluster.units import format_bytes
 from autopart.errors import Infeasible
 from autopart.profiled import cpsat
 from autopart.profiled.chain import TooLate
-from autopart.profiled.chains import every_ideal, proof, quick
-from autopart.profiled.covers import cover
+from autopart.profiled.chains import close, every_ideal, proof, quick
+from autopart.profiled.covers import cover, fallen
 from autopart.profiled.evaluate import Assignment
 from autopart.profiled.groups import make_groups
 from autopart.profiled.latency import earliest, move_groups
@@ -86,9 +86,16 @@ def _prove(search: Search, units: Units) -> None:
     ideals = every_ideal(search, units)
     if ideals is None:
         return
-    proof(search, units, ideals)
-    if search.problem.goal.objective == "throughput" and not search.done():
-        cover(search, units, ideals)
+    field = proof(search, units, ideals)
+    if search.problem.goal.objective != "throughput" or search.done():
+        return
+    sides = fallen(search, units, ideals)
+    if sides is not None:  # covers first: there are too many ends of chains to go through
+        cover(search, units, ideals, sides)
+    if not search.done():
+        close(search, field)
+    if sides is None and not search.done():
+        cover(search, units, ideals, None)
 
 
 def _simple_bound(search: Search) -> float:

@@ -41,7 +41,7 @@ def solved(problem: Problem, *without: str) -> solve.Solution:
 
 def by_covers(problem: Problem) -> solve.Solution:
     """From everything on one rank by covers alone."""
-    return solved(problem, "quick", "proof", "_move", "_exactly")
+    return solved(problem, "quick", "proof", "close", "_move", "_exactly")
 
 
 CHAINS = [(problem, best_by_force(problem)) for problem in map(free_chains, range(120))]
@@ -72,7 +72,7 @@ def test_covers_bound_drawn_graphs(training: bool) -> None:
     for seed in range(300, 400):
         problem = draw(seed, Goal("throughput"), ops=7 if not training else 6, training=training)
         try:
-            found = solved(problem, "proof", "_move", "_exactly")
+            found = solved(problem, "proof", "close", "_move", "_exactly")
         except Infeasible:
             continue
         best = best_by_force(problem)

@@ -106,7 +106,7 @@ def test_dropping_convexity_is_found_out() -> None:
 
 def exact_program_alone(problem: Problem) -> solve.Solution:
     with pytest.MonkeyPatch.context() as patch:
-        for other in ("quick", "proof", "_move", "_one_rank"):
+        for other in ("quick", "proof", "close", "_move", "_one_rank"):
             patch.setattr(solve, other, lambda *_: None)
         return exact(problem)
 

@@ -179,7 +179,7 @@ def test_the_best_partners_waste_least(chunk: int, monkeypatch: pytest.MonkeyPat
 def by_covers(problem: Problem, *without: str) -> solve.Solution | None:
     """By covers from the chains of a few orders, or without these from everything on one rank; None where that does not fit."""
     with pytest.MonkeyPatch.context() as patch:
-        for each in ("proof", "_move", "_exactly", *without):
+        for each in ("proof", "close", "_move", "_exactly", *without):
             patch.setattr(solve, each, lambda *_: None)
         try:
             return solve.solve(problem, gap=0.0, time_limit_s=60.0)

@@ -47,7 +47,7 @@ def chained(problem: Problem) -> solve.Solution:
     with pytest.MonkeyPatch.context() as patch:
         for each in ("cover", "_move", "_exactly"):
             patch.setattr(solve, each, lambda *_: None)
-        patch.setattr("autopart.profiled.chains._close", lambda *_: None)
+        patch.setattr("autopart.profiled.solve.close", lambda *_: None)
         return solve.solve(problem, gap=0.0, time_limit_s=60.0)
 
 
