@@ -220,6 +220,30 @@ def test_covers_of_sides_equal_brute_force(monkeypatch: pytest.MonkeyPatch) -> N
             assert found.ended == "optimal"
 
 
+def test_covers_of_sides_come_before_the_ends_of_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of large sides there are too many ends to go through: covers would not get their turn."""
+    called: list[str] = []
+    monkeypatch.setattr(solve, "cover", lambda *args: called.append("covers of sides" if args[-1] else "covers"))
+    monkeypatch.setattr(solve, "close", lambda *_: called.append("ends"))
+    orders = set()
+    for problem, _ in DRAWN[:40]:
+        called.clear()
+        by_chains(problem)
+        orders.add(tuple(called))
+    assert orders == {(), ("covers of sides", "ends"), ("ends", "covers")}
+
+
+def by_chains(problem: Problem) -> solve.Solution | None:
+    """Without looking at every plan of a small problem."""
+    with pytest.MonkeyPatch.context() as patch:
+        for each in ("_move", "_exactly"):
+            patch.setattr(solve, each, lambda *_: None)
+        try:
+            return solve.solve(problem, gap=0.0)
+        except Infeasible:
+            return None
+
+
 def test_pricing_that_misses_partners_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def alone(found: Sides, match: sides._Match, worth: Array) -> tuple[Array, Ints]:
         return partners(found, match, np.where(np.arange(len(worth)) > 0, -np.inf, worth))
