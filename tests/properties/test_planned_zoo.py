@@ -19,7 +19,7 @@ BATCH = 12
 SPLIT = ("gpt2", "vit", "resnet", "dlrm", "mlp", "unet", "lstm", "gcn")  # the others are planned without splitting ops: quicker
 
 
-@pytest.mark.parametrize("name", [name for name in ZOO if not name.endswith("_dropout")])  # which are planned as without
+@pytest.mark.parametrize("name", ZOO)
 def test_the_plan_fits_and_beats_the_baselines(name: str) -> None:
     cluster, known = load_cluster(MIXED), front(name)
     limits = Limits(gap=0.05, time_limit_s=5.0, tensor=None if name in SPLIT else 1)
