@@ -37,7 +37,7 @@ class _Step:
 
     variable: int
     others: tuple[int, ...]
-    best: NDArray[np.int64]
+    best: NDArray[np.int32]
 
 
 def minimize(sizes: Sequence[int], tables: Sequence[Table]) -> tuple[float, tuple[int, ...]]:
@@ -68,14 +68,21 @@ def _entries(variable: int, tables: Sequence[Table], sizes: Sequence[int]) -> in
 
 
 def _eliminated(variable: int, tables: Sequence[Table], sizes: Sequence[int]) -> tuple[_Step, Table]:
+    """Value by value, so that no array is larger than what is left; of equal ones the first."""
     others = _others(variable, tables)
-    axes = (variable, *others)
-    if prod(sizes[v] for v in axes) > LARGEST:
+    if prod(sizes[v] for v in (variable, *others)) > LARGEST:
         raise TooWideError
-    total = np.zeros([sizes[v] for v in axes])
-    for table in tables:
-        total += _aligned(table, axes)
-    return _Step(variable, others, total.argmin(axis=0)), Table(others, total.min(axis=0))
+    aligned = [_aligned(table, (variable, *others)) for table in tables]
+    shape = [sizes[v] for v in others]
+    least, best, cost = np.full(shape, np.inf), np.zeros(shape, np.int32), np.empty(shape)
+    for value in range(sizes[variable]):
+        cost.fill(0.0)
+        for table in aligned:
+            cost += table[value]
+        better = cost < least
+        np.copyto(least, cost, where=better)
+        np.copyto(best, value, where=better)
+    return _Step(variable, others, best), Table(others, least)
 
 
 def _aligned(table: Table, axes: Sequence[int]) -> Array:

@@ -3,8 +3,8 @@
     assert_parity("gpt2", Case((Part((2, 1)), Part((3,))), microbatches=2))
 
 compiles a model of the zoo under a plan, trains it on several ranks and compares: the loss on every rank, every gradient (and
-which parameters have none), and after some steps of each optimizer all losses, parameters and buffers: five, or two where
-the same is asked under many plans (momentum and what else is kept from step to step counts from the second on).
+which parameters have none), and after some steps all losses, parameters and buffers: after five of each optimizer, or two
+of one where the same is asked under many plans (what an optimizer keeps from step to step counts from the second on).
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),
     "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01),
 }
-STEPS, FEW_STEPS = 5, 2
+FULL: Mapping[str, int] = {"sgd": 5, "adamw": 5}  # steps by optimizer, each from the same start
+BRIEF: Mapping[str, int] = {"adamw": 2}
 TOLERANCE = 1e-9
 SMALLEST_GRADIENT = 1e-5  # a gradient that is zero but for rounding is not compared with itself
 CLUSTER = """\
@@ -155,7 +156,7 @@ class Trained:
 
 
 @cache
-def expected(name: str, batch: int, optimizer: str, steps: int = STEPS) -> Trained:
+def expected(name: str, batch: int, optimizer: str, steps: int) -> Trained:
     """The unsplit model of the zoo, trained on the whole batch."""
     return train_whole(front(name).loaded, batch, OPTIMIZERS[optimizer], steps)
 
@@ -216,10 +217,10 @@ def _on_rank(
 
 
 def train_by_each(
-    module: DistributedModule, state: Mapping[str, Tensor], batch: Any, steps: int, optimizers: Sequence[str] = tuple(OPTIMIZERS)
+    module: DistributedModule, state: Mapping[str, Tensor], batch: Any, training: Mapping[str, int]
 ) -> dict[str, Trained]:
     """By each optimizer from the same start."""
-    return {name: train_module(module, state, batch, OPTIMIZERS[name], steps) for name in optimizers}
+    return {name: train_module(module, state, batch, OPTIMIZERS[name], steps) for name, steps in training.items()}
 
 
 def train_module(module: DistributedModule, state: Mapping[str, Tensor], batch: Any, optimizer: Optimizer, steps: int) -> Trained:
@@ -234,24 +235,22 @@ def train_module(module: DistributedModule, state: Mapping[str, Tensor], batch: 
     return Trained(gradients, losses, module.full_state_dict())
 
 
-def assert_parity(name: str, case: Case, steps: int = STEPS) -> float:
+def assert_parity(name: str, case: Case, training: Mapping[str, int] = FULL) -> float:
     """A model of the zoo, split, computes what it does unsplit; the largest deviation, as a part of what is allowed."""
-    source = front(name)
-    return assert_trained_alike(
-        source, case, {optimizer: expected(name, case.batch, optimizer, steps) for optimizer in OPTIMIZERS}
-    )
+    wanted = {optimizer: expected(name, case.batch, optimizer, steps) for optimizer, steps in training.items()}
+    return assert_trained_alike(front(name), case, wanted)
 
 
-def assert_front_parity(source: Front, case: Case, steps: int = STEPS) -> float:
+def assert_front_parity(source: Front, case: Case, training: Mapping[str, int] = FULL) -> float:
     """The same for any model."""
-    wanted = {name: train_whole(source.loaded, case.batch, optimizer, steps) for name, optimizer in OPTIMIZERS.items()}
+    wanted = {name: train_whole(source.loaded, case.batch, OPTIMIZERS[name], steps) for name, steps in training.items()}
     return assert_trained_alike(source, case, wanted)
 
 
 def assert_trained_alike(source: Front, case: Case, wanted: Mapping[str, Trained]) -> float:
-    """Where ``wanted`` took as many steps by each optimizer."""
-    batch, (steps,) = user_batch(source.loaded, case.batch), {len(trained.losses) for trained in wanted.values()}
-    ranks = on_ranks(source, case, train_by_each, source.loaded.module.state_dict(), batch, steps, tuple(wanted))
+    """By each optimizer, for as many steps as ``wanted`` took."""
+    batch, training = user_batch(source.loaded, case.batch), {name: len(trained.losses) for name, trained in wanted.items()}
+    ranks = on_ranks(source, case, train_by_each, source.loaded.module.state_dict(), batch, training)
     return max(compare_trained(name, [rank[name] for rank in ranks], trained) for name, trained in wanted.items())
 
 

@@ -9,7 +9,7 @@ import pytest
 from autopart.pipeline import Front
 from tests.fronts import front, front_of
 from tests.parity.layouts import drawn_layout
-from tests.parity.parity import FEW_STEPS, STEPS, Case, Part, assert_front_parity, assert_parity
+from tests.parity.parity import BRIEF, FULL, Case, Part, assert_front_parity, assert_parity
 from tests.parity.test_zoo import RANDOM
 from tests.zoo import ZOO, Entry
 from tests.zoo.transformer import causal_inputs, gpt2, llama
@@ -48,23 +48,23 @@ def with_drawn(source: Front, case: Case, seed: int) -> Case:
     [(name, case) for number, name in enumerate(MODELS) for case in ("all", *list(CASES)[number % 3 : number % 3 + 2])],
 )
 def test_as_planned(name: str, case: str) -> None:
-    assert_parity(name, fitting(name, CASES[case]), STEPS if case == "all" else FEW_STEPS)
+    assert_parity(name, fitting(name, CASES[case]), FULL if case == "all" else BRIEF)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_other_model(name: str) -> None:
-    assert_parity(name, fitting(name, CASES["tensor"]), FEW_STEPS)
+    assert_parity(name, fitting(name, CASES["tensor"]), BRIEF)
 
 
 @pytest.mark.parametrize(("name", "seed"), [(name, number % 3) for number, name in enumerate(MODELS)])
 def test_drawn_layouts(name: str, seed: int) -> None:
     case = fitting(name, (CASES["tensor"], CASES["stages"], CASES["data"])[seed])
-    assert_parity(name, with_drawn(front(name), case, 10 * seed), FEW_STEPS)
+    assert_parity(name, with_drawn(front(name), case, 10 * seed), BRIEF)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_drawn_layouts_of_every_other_model(name: str) -> None:
-    assert_parity(name, with_drawn(front(name), fitting(name, CASES["tensor"]), 1), FEW_STEPS)
+    assert_parity(name, with_drawn(front(name), fitting(name, CASES["tensor"]), 1), BRIEF)
 
 
 @pytest.mark.parametrize("model", ["gpt2", "llama"])
@@ -78,4 +78,4 @@ def test_uneven_heads(model: str) -> None:
 def test_uneven_layouts_drawn() -> None:
     source = front_of(Entry(llama, causal_inputs).loaded())
     case = Case((Part((3,), tensor=2, tensor_shares=(2, 1)), Part((3,), tensor=2, tensor_shares=(1, 3))), microbatches=2)
-    assert_front_parity(source, with_drawn(source, case, 5), FEW_STEPS)
+    assert_front_parity(source, with_drawn(source, case, 5), BRIEF)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +14,9 @@ from autopart.frontend.load import batch_of
 from autopart.runtime import DistributedModule
 from tests.fronts import front
 from tests.parity.parity import (
-    FEW_STEPS,
-    OPTIMIZERS,
+    BRIEF,
+    FULL,
     SMALLEST_GRADIENT,
-    STEPS,
     Case,
     Part,
     compare,
@@ -35,7 +34,7 @@ from tests.parity.test_failures import until_it_fails
 from tests.parity.test_training_loop import clipped, evaluated, frozen_later, joined, reordered, spare, whole
 from tests.parity.test_weights import there_and_back
 
-LEVELS = (1, 2, 3)
+LEVELS, STEPS = (1, 2, 3), 5
 ROW_BYTES = 600  # so that even small models have many rows
 State = dict[str, Tensor]
 
@@ -66,32 +65,32 @@ def in_rows(module: DistributedModule, function: Callable[..., Any], *args: Any)
 
 @pytest.mark.parametrize(("level", "recompute"), [(1, False), (2, True), (3, False), (3, True)])
 def test_trains_as_one_device_does(level: int, recompute: bool) -> None:
-    assert_alike("gpt2", case_at(level, recompute=recompute), FEW_STEPS)
+    assert_alike("gpt2", case_at(level, recompute=recompute), BRIEF)
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_one_stage(level: int) -> None:
-    assert_alike("gpt2", alone(level), STEPS if level == LEVELS[-1] else FEW_STEPS)
+    assert_alike("gpt2", alone(level), FULL if level == LEVELS[-1] else BRIEF)
 
 
 @pytest.mark.parametrize("level", [1, 3])
 def test_with_columns(level: int) -> None:
     """What columns hold whole is shared out by all ranks of the stage, a shard by those of its column."""
-    assert_alike("gpt2", case_at(level, tensor=2), FEW_STEPS)
+    assert_alike("gpt2", case_at(level, tensor=2), BRIEF)
 
 
 @pytest.mark.parametrize(("name", "level"), [("resnet", 1), ("resnet", 3), ("lstm", 3), ("dlrm", 2), ("unet", 3), ("t5", 3)])
 def test_other_models(name: str, level: int) -> None:
     """Batch norm, kernels that read many parameters at once, a table with sparse gradients, reads out of order."""
     case = case_at(level)
-    assert_alike(name, case.in_one_microbatch() if front(name).blocks.sharded.mixing else case, FEW_STEPS)
+    assert_alike(name, case.in_one_microbatch() if front(name).blocks.sharded.mixing else case, BRIEF)
 
 
-def assert_alike(name: str, case: Case, steps: int = STEPS) -> None:
+def assert_alike(name: str, case: Case, training: Mapping[str, int]) -> None:
     source = front(name)
-    job = (train_by_each, source.loaded.module.state_dict(), user_batch(source.loaded, case.batch), steps)
+    job = (train_by_each, source.loaded.module.state_dict(), user_batch(source.loaded, case.batch), training)
     ranks = on_ranks(source, case, in_rows, *job)
-    for optimizer in OPTIMIZERS:
+    for optimizer, steps in training.items():
         compare_trained(optimizer, [rank[optimizer] for rank in ranks], expected(name, case.batch, optimizer, steps))
 
 

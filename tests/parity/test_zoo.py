@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fronts import front
-from tests.parity.parity import FEW_STEPS, STEPS, Case, Part, assert_parity
+from tests.parity.parity import BRIEF, FULL, Case, Part, assert_parity
 from tests.zoo import ZOO
 
 CASES = {
@@ -25,7 +25,7 @@ ALONE = {  # for a graph without samples: one rank a stage
     "three": Case((Part((12,)), Part((12,)), Part((12,))), order=(2, 0, 1)),
     "four": Case((Part((12,)),) * 4, schedule="gpipe"),
 }
-LONG = ("crossed", "three")  # trained for more steps
+LONG = ("crossed", "three")  # trained for more steps, by each optimizer
 RANDOM = ("gpt2_dropout", "bert_dropout", "dict_output")  # ranks draw their own masks: see test_randomness
 RUNS = [
     (name, case)
@@ -45,4 +45,4 @@ def case_for(name: str, case: str) -> Case:
 
 @pytest.mark.parametrize(("name", "case"), RUNS)
 def test_trains_as_on_one_device(name: str, case: str) -> None:
-    assert_parity(name, case_for(name, case), STEPS if case in LONG else FEW_STEPS)
+    assert_parity(name, case_for(name, case), FULL if case in LONG else BRIEF)
