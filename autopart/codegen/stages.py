@@ -87,7 +87,7 @@ def _prologue(source: Source, stage: Stage, ops: Sequence[Op]) -> list[str]:
     body.device = f"{parameters[0][0]}.device" if parameters else "self.device"
     body.ops(ops, None, lambda op, _: op_word(op))
     lines = layout.define("prologue", ["self", "m: Tree", *(f"{name}: Tensor" for name, _ in parameters)], "None", 1)
-    lines.append('        """Once a step, over all samples of this rank: what the loss is divided by."""')
+    lines.append('        """Once a step, over the samples that this rank is given: what the loss is divided by."""')
     lines += [f"        b = {rows_of(parameters) or 'self.replicas.rows[self.replicas.index]'}"] if body.counted else []
     return [*lines, *body.keep({name: f"self.{context.names[name]}" for name in statistics})]
 

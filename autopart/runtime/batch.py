@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from autopart.errors import InputError
@@ -63,19 +62,6 @@ def microbatch(tensors: Mapping[str, Tensor], inputs: Sequence[Input], share: Sh
         source.value.name: _narrow(tensors[source.value.name], source, start, share.count)
         for source in inputs
         if source.value.name in tensors
-    }
-
-
-def whole_share(
-    tensors: Mapping[str, Tensor], inputs: Sequence[Input], share: Share, *, local: bool, wanted: Sequence[str]
-) -> dict[str, Tensor]:
-    """The rows of this rank in all microbatches, of the wanted tensors."""
-    few = {name: tensors[name] for name in wanted}
-    parts = [microbatch(few, inputs, share, m, local=local) for m in range(share.microbatches)]
-    dims = {source.value.name: source.batch_dim for source in inputs}
-    return {
-        name: tensor if (dim := dims[name]) is None else torch.cat([part[name] for part in parts], dim)
-        for name, tensor in parts[0].items()
     }
 
 

@@ -72,6 +72,11 @@ class _Run:
     loss: Tensor | None = None
 
 
+def _last(steps: Sequence[Step], kind: Kind) -> int:
+    """Place of the last step of a kind, -1 if there is none."""
+    return max((i for i, step in enumerate(steps) if step.action.kind is kind), default=-1)
+
+
 class Executor:
     """One rank's stage."""
 
@@ -97,9 +102,8 @@ class Executor:
         self.places = {rank: places(actions) for rank, actions in program.actions.items()}
         self.recorder: Recorder | None = None
 
-    def axis(self, *, whole: bool) -> Axis:
-        """The replicas of this rank's column, with their rows of a microbatch, or of all of them."""
-        times = self.program.microbatches if whole else 1
+    def axis(self, times: int = 1) -> Axis:
+        """The replicas of this rank's column, with their rows of so many microbatches."""
         rows = tuple(share * times for share in self.spec.shares)
         ranks = self.spec.column(self.column).ranks
         group = self.world.replicas.get(members(ranks))
@@ -110,36 +114,47 @@ class Executor:
         ranks, weights = self.spec.replica(self.replica), self.spec.weights or (1,) * self.spec.tensor
         return Axis(self.column, ranks, weights, sum(weights), self.world.columns.get(members(ranks)), self.world.wire)
 
-    def prologue(self, inputs: Mapping[str, Tensor]) -> None:
-        """Counts over all of this rank's samples, once a step."""
+    def prologue(self, inputs: Mapping[str, Tensor], *, whole: bool) -> None:
+        """Counts once a step, over all of this rank's samples; over all that there are where ``inputs`` are the ``whole`` batch,
+        which takes no message.
+        """
         if self.stage.prologue is None:
             return
-        self.stage.replicas = self.axis(whole=True)
+        batch = self.program.batch_size
+        self.stage.replicas = Axis(0, (self.world.rank,), (batch,), batch) if whole else self.axis(self.program.microbatches)
         with torch.no_grad(), self._at(lambda: "the prologue"):
             self.stage.prologue(self.tree, *(inputs[name] for name in self.stage.counts()))
 
     def run(
-        self, feeds: Callable[[int], Mapping[str, Tensor]], *, training: bool, scale: float, seed: tuple[int, int]
-    ) -> Tensor | None:
-        """The whole list (without ``training`` its forwards alone); this rank's part of the loss, None where there is none.
+        self,
+        feeds: Callable[[int], Mapping[str, Tensor]],
+        send_loss: Callable[[Tensor], None],
+        *,
+        training: bool,
+        scale: float,
+        seed: tuple[int, int],
+    ) -> None:
+        """The whole list, without ``training`` its forwards alone.
 
-        ``feeds(m)`` are this rank's rows of microbatch m; ``seed`` is the user's seed and the number of the step.
+        ``feeds(m)`` are this rank's rows of microbatch m; ``send_loss`` takes its part of the loss after its last forward, where it
+        computes one; ``seed`` is the user's seed and the number of the step.
         """
-        self.stage.replicas = self.axis(whole=False)
+        self.stage.replicas = self.axis()
         run = _Run(training, scale, feeds, seed, self.recorder if training else None)
         steps = self.steps if training else [step for step in self.steps if step.action.kind is Kind.FORWARD]
-        last = max((i for i, step in enumerate(steps) if step.action.kind is Kind.BACKWARD), default=-1)
+        last, end = (_last(steps, kind) for kind in (Kind.BACKWARD, Kind.FORWARD))
         try:
             for i, step in enumerate(steps):
                 with self._at(partial(describe, step.action)):
                     self._play(run, steps[i : i + 2], last=i == last)
+                    if i == end and run.loss is not None:
+                        send_loss(run.loss)
             with self._at(lambda: "the end of the step"):
                 self._retire(run)
         except BaseException:
             for summer in self.summers:
                 summer.abandon()
             raise
-        return run.loss
 
     def _play(self, run: _Run, near: Sequence[Step], *, last: bool) -> None:
         """The first of ``near``, with the receives of the next one posted."""

@@ -1,8 +1,8 @@
 """The loss of a step on every process: summed over the ranks that compute it, who then tell the others.
 
-The others are told while their backwards still run, so the message costs them no time; an all_reduce over all processes would
-begin when the last one ends. A process's receive lies there from its step before, so that nobody waits for a rank that is
-slow, or idle. And nothing is under way in a thread: a rank that fails in the middle of a step can end.
+The sum travels while those ranks' last backward runs, and the others are told while theirs do, so neither costs time; an
+all_reduce over all processes would begin when the last one ends. A process's receive lies there from its step before, so that
+nobody waits for a rank that is slow, or idle.
 """
 
 from __future__ import annotations
@@ -33,13 +33,19 @@ class LossSum:
         self.told = [process for process, teller in tellers.items() if teller == dist.get_rank()]
         self.tag = next(TAGS)
         self._arriving = self._post()
+        self._leaving: tuple[dist.Work | None, Tensor] | None = None
 
-    def close(self, part: Tensor | None) -> Tensor:
-        """The loss [], in float64 on this rank's device, from this rank's part (None: it computes none), after its last
-        computation of a step.
-        """
+    def start(self, part: Tensor) -> None:
+        """Sends this rank's part off, after its last forward of a step."""
+        loss = part.detach().to(self.world.wire, torch.float64, copy=True).reshape(1)
         with failing_as(self._doing):
-            loss = self._summed(part) if self.teller is None else self._told(self.teller)
+            group = self.world.losses
+            self._leaving = (None if group is None else dist.all_reduce(loss, group=group, async_op=True), loss)
+
+    def close(self) -> Tensor:
+        """The loss [], in float64 on this rank's device, after its last computation of a step."""
+        with failing_as(self._doing):
+            loss = self._summed() if self.teller is None else self._told(self.teller)
             self._arriving = self._post()
         return loss.to(self.world.device)[0]
 
@@ -65,11 +71,11 @@ class LossSum:
         assert work is not None
         return work, buffer
 
-    def _summed(self, part: Tensor | None) -> Tensor:
-        assert part is not None, "a rank of the last stage has a part of the loss"
-        loss = part.detach().to(self.world.wire, torch.float64, copy=True).reshape(1)
-        if self.world.losses is not None:
-            dist.all_reduce(loss, group=self.world.losses)
+    def _summed(self) -> Tensor:
+        assert self._leaving is not None, "a rank of the last stage has a part of the loss"
+        (sum_of_parts, loss), self._leaving = self._leaving, None
+        if sum_of_parts is not None:
+            sum_of_parts.wait()
         for work in [dist.isend(loss, process, tag=self.tag) for process in self.told]:
             assert work is not None
             work.wait()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from autopart.cgroups import memory_limit
 from autopart.program.reductions import BUCKET_BYTES
 from autopart.runtime import weights
-from autopart.runtime.batch import Share, microbatch, read_batch, whole_share
+from autopart.runtime.batch import Share, microbatch, read_batch
 from autopart.runtime.executor import Executor
 from autopart.runtime.gradients import GradientSummer
 from autopart.runtime.heap import return_freed_memory
@@ -201,21 +201,21 @@ class DistributedModule(nn.Module):
     # Inside
 
     def _run(self, batch: Any, *, local: bool, training: bool, scale: float) -> Tensor:
-        loss: Tensor | None = None
         executor, share, inputs = self._executor, self.share, self._package.inputs
         tensors = read_batch(batch, inputs, executor.spec.inputs if executor else (), share, local=local)
         if executor is not None:
             with ExitStack() as stack:
                 for group in self._zero:
                     stack.enter_context(group.whole())
-                executor.prologue(self._moved(whole_share(tensors, inputs, share, local=local, wanted=executor.stage.counts())))
-                loss = executor.run(
+                executor.prologue(self._moved({name: tensors[name] for name in executor.stage.counts()}), whole=not local)
+                executor.run(
                     lambda m: self._moved(microbatch(tensors, inputs, share, m, local=local)),
+                    self._loss.start,
                     training=training,
                     scale=scale,
                     seed=(self.seed, self.step),
                 )
-        return self._loss.close(loss).to(torch.float64 if self._package.precision == "float64" else torch.float32)
+        return self._loss.close().to(torch.float64 if self._package.precision == "float64" else torch.float32)
 
     def _moved(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """On this rank's device; floating inputs in the precision that the model was traced in."""

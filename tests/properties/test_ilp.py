@@ -20,7 +20,7 @@ from autopart.planner.problem import Candidate, Ints, Problem, Solution, extras_
 from autopart.planner.work import work_of
 from tests.problems import random_problem
 
-INSTANCES = 1100
+INSTANCES = 1000
 SOME = 200
 LEAVES = 150
 EXACT = 1e-7

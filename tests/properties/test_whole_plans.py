@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import cycle
-
 import pytest
 
 from autopart.cluster.load import parse_cluster
@@ -44,9 +42,13 @@ CLUSTERS = {
 
 
 RUNS = [
-    (cluster, batch_size, model)
-    for number, (cluster, batch_size) in enumerate(zip(CLUSTERS, cycle((6, 24)), strict=False))
-    for model in (("mlp", "resnet"), ("llama",), ("unet", "mlp"), ("resnet", "unet"))[(number + number // 4) % 4]
+    ("two types, near", 6, "resnet"),
+    ("two types, far", 24, "llama"),
+    ("many slow, one fast", 6, "unet"),
+    ("many slow, one fast", 24, "mlp"),
+    ("three types", 24, "resnet"),
+    ("three accelerators", 6, "llama"),
+    ("three unequal numbers", 24, "mlp"),
 ]
 
 
