@@ -35,7 +35,7 @@ from autopart.profiling.measure import (
 )
 from autopart.profiling.tensors import known_tensors
 from autopart.profiling.timing import Stopwatch
-from autopart.runtime.heap import return_freed_memory
+from autopart.runtime.heap import settle_heap
 from autopart.sharding import comm
 from cost_models.hardware import DeviceType
 from cost_models.measured import BlockCurve, Measurements, OpCurve, Sample
@@ -271,7 +271,7 @@ def _once_a_step(run: _Campaign, blocks: Blocks) -> None:
             run.say(f"profiling the update of {count:,} elements by {optimizer}")
             run.add_update(optimizer, count, update_seconds(optimizer, chosen, dtype, run.watch))
     if run.watch.device.type == "cpu":
-        return_freed_memory()  # memory that is really new, as in a step: what was measured before is as it was
+        settle_heap()  # as in a step: what was measured before is as it was
     for chosen in fitting:
         if (nbytes := sum(chosen) * dtype.itemsize) not in dict(run.measured.packing):
             run.say(f"profiling {nbytes:,} bytes of gradients packed")

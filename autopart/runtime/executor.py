@@ -136,8 +136,8 @@ class Executor:
     ) -> None:
         """The whole list, without ``training`` its forwards alone.
 
-        ``feeds(m)`` are this rank's rows of microbatch m; ``send_loss`` takes its part of the loss after its last forward, where it
-        computes one; ``seed`` is the user's seed and the number of the step.
+        ``feeds(m)`` are this rank's rows of microbatch m; ``send_loss`` takes its part of the loss after its last forward, if
+        it computes one; ``seed`` is the user's seed and the number of the step.
         """
         self.stage.replicas = self.axis()
         run = _Run(training, scale, feeds, seed, self.recorder if training else None)

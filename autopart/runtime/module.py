@@ -13,13 +13,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from autopart.cgroups import memory_limit
 from autopart.program.reductions import BUCKET_BYTES
 from autopart.runtime import weights
 from autopart.runtime.batch import Share, microbatch, read_batch
 from autopart.runtime.executor import Executor
 from autopart.runtime.gradients import GradientSummer
-from autopart.runtime.heap import return_freed_memory
+from autopart.runtime.heap import settle_heap
 from autopart.runtime.lending import Lender
 from autopart.runtime.loss import LossSum
 from autopart.runtime.package import Package, read_package
@@ -56,8 +55,8 @@ class DistributedModule(nn.Module):
         super().__init__()
         self._package = package if isinstance(package, Package) else read_package(package)
         self._world = join(self._package.program, self._package.ranks, backend=backend, device=device, timeout_s=timeout_s)
-        if self._world.device.type == "cpu" and memory_limit() is not None:
-            return_freed_memory()
+        if self._world.device.type == "cpu":
+            settle_heap()
         self.seed, self.step = seed, 0
         self._stage = self._package.stage_of(self._world.rank)
         # Past nn.Module's bookkeeping, which would register them.
