@@ -65,13 +65,14 @@ def routes(program: Program, world: World) -> tuple[Routes, Routes]:
 
 
 def _route(program: Program, world: World, piece: Piece, peer: int, backward: bool) -> Route:
-    transfer = piece.transfer
+    transfer, group = piece.transfer, world.backward if backward else world.forward
+    assert group is not None, "messages are between stages"
     return Route(
         piece,
         backward,
         peer,
         world.process_of[peer],
-        world.backward if backward else world.forward,
+        group,
         shape(piece, program.batch_size),
         torch_dtype(transfer.dtype),
         2 * program.microbatches * program.transfers.index(transfer) + backward,

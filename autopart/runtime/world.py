@@ -1,6 +1,7 @@
 """Which process is which rank of the plan, on which device, and the process groups between them.
 
-Messages of forwards and of backwards go through two groups, so that between two ranks each group carries one direction.
+Messages of forwards and of backwards go through two groups, so that between two ranks each group carries one direction. No
+group is made that nothing is sent through: each of gloo's has threads that wake up a hundred times a second.
 """
 
 from __future__ import annotations
@@ -30,15 +31,16 @@ class World:
     ``wire`` is where messages lie: the device under NCCL, the CPU under gloo. ``replicas`` are the groups that share samples,
     ``columns`` those that share out the work on one replica's samples, ``sums`` those that sum gradients: apart, because they
     run at the same time; ``gathers`` those that share parameters out, and run beside both. ``losses`` are the ranks that
-    compute the loss, where they are several.
+    compute the loss, where they are several: one of ``replicas`` where each is a replica. ``forward`` and ``backward`` are None
+    where there is one stage.
     """
 
     rank: int
     process_of: Mapping[int, int]
     device: torch.device
     wire: torch.device
-    forward: dist.ProcessGroup
-    backward: dist.ProcessGroup
+    forward: dist.ProcessGroup | None
+    backward: dist.ProcessGroup | None
     replicas: Mapping[Ranks, dist.ProcessGroup]
     columns: Mapping[Ranks, dist.ProcessGroup]
     sums: Mapping[Ranks, dist.ProcessGroup]
@@ -102,23 +104,25 @@ def join(
         return made  # a process outside of the group gets a placeholder that it never uses
 
     def groups(sets: Iterable[Sequence[int]]) -> dict[Ranks, dist.ProcessGroup]:
-        several = sorted({members(each) for each in sets if len(each) > 1})
-        return {each: group([process_of[r] for r in each]) for each in several}
+        wanted = sorted({members(each) for each in sets if len(each) > 1})
+        return {each: group([process_of[r] for r in each]) for each in wanted}
 
-    last = program.stages[-1].ranks
+    several, last = len(program.stages) > 1, program.stages[-1].ranks
     with failing_as(f"setting up the process groups on rank {rank}"):
+        forward, backward = (group(used) if several else None for _ in range(2))
+        replicas = groups(stage.column(t).ranks for stage in program.stages for t in range(stage.tensor))
         return World(
             rank,
             process_of,
             here,
             here if nccl else torch.device("cpu"),
-            forward=group(used),
-            backward=group(used),
-            replicas=groups(stage.column(t).ranks for stage in program.stages for t in range(stage.tensor)),
+            forward=forward,
+            backward=backward,
+            replicas=replicas,
             columns=groups(stage.replica(d) for stage in program.stages for d in range(len(stage.shares))),
             sums=groups(each.ranks for each in gradient_sums(program)),
             gathers=groups(each.ranks for each in gradient_sums(program) if each.zero),
-            losses=groups([last]).get(members(last)),
+            losses=replicas.get(members(last)) or groups([last]).get(members(last)),
         )
 
 
