@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -186,6 +188,24 @@ def test_own_rows_are_the_whole_batch(name: str) -> None:
     for _, _, own_gradients, gradients in ranks[0]:
         compare("gradient of ", own_gradients, gradients, ROUNDING)
     assert len({own.item() for own, *_ in ranks[0]}) == len(ranks[0])
+
+
+def sums_of_a_step(module: DistributedModule, data: Any) -> list[tuple[int, int]]:
+    """How many a rank waits for where it starts them, and all, by a whole batch and by the rank's own rows."""
+    module.train_step(data)  # which parameters have a gradient is agreed once
+    found = []
+    for batch, local in ((data, False), (pick(module, data, list(module.share.rows())), True)):
+        with patch.object(dist, "all_reduce", wraps=dist.all_reduce) as sums:
+            module.train_step(batch, local=local)
+        found.append((sum(not call.kwargs.get("async_op") for call in sums.call_args_list), sums.call_count))
+    return found
+
+
+def test_a_whole_batch_is_counted_without_a_message() -> None:
+    """Own rows take one more sum, which a rank waits for; those of the loss and of gradients run beside its backward."""
+    source, case = front("gpt2"), Case((Part((2, 1)),), microbatches=2)
+    for rank in on_ranks(source, case, sums_of_a_step, user_batch(source.loaded, case.batch)):
+        assert rank == [(0, 2), (1, 3)]
 
 
 def loaded_rows(module: DistributedModule, dataset: Any) -> list[Tensor]:
