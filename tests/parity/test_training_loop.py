@@ -203,7 +203,7 @@ def sums_of_a_step(module: DistributedModule, data: Any) -> list[tuple[int, int]
 
 def test_a_whole_batch_is_counted_without_a_message() -> None:
     """Own rows take one more sum, which a rank waits for; those of the loss and of gradients run beside its backward."""
-    source, case = front("gpt2"), Case((Part((2, 1)),), microbatches=2)
+    source, case = front("gpt2"), Case((Part((2, 1, 1)),), microbatches=2)
     for rank in on_ranks(source, case, sums_of_a_step, user_batch(source.loaded, case.batch)):
         assert rank == [(0, 2), (1, 3)]
 
