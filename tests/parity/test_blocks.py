@@ -31,6 +31,7 @@ from tests.zoo.transformer import causal_inputs, llama
 BATCH = 6
 MANY = 34  # layers: so many that each is a block
 COMPUTES = ("matmul", "conv", "attention", "recurrent")
+UNLIKE_IN_FLOAT64 = ("dlrm", "segformer", "wav2vec2")  # some kernels keep other copies there, which is not predicted
 BUILT_IN_LSTM = ("lstm", "lstm_batch_first")  # one opaque oneDNN kernel: no flops counted, a workspace in pages
 
 
@@ -68,7 +69,7 @@ def _kept(graph: Graph, works: list[Work], batch: int) -> int:
 
 @pytest.mark.parametrize("name", sorted(set(ZOO) - set(BUILT_IN_LSTM)))
 def test_bytes_kept_for_the_backward(name: str) -> None:
-    known = front(name, precision="float32")
+    known = front(name, precision="float32" if name in UNLIKE_IN_FLOAT64 else "float64")
     graph = known.traced.graph
     works = [op_work(op, graph, BATCH, fused=False) for op in graph.ops]
     kept = _kept_by_torch(graph, _tensors(known))
