@@ -144,10 +144,11 @@ def price_option(mesh: Mesh, cluster: Cluster, parts: Parts, recompute: bool, le
     share_s = max(mesh.table.shared_s(cluster.groups[p.group].device, max(p.samples)) for p in parts)
     samples = sum(replicas_of(parts))
     sums = {part: _sums(mesh.of(part), cluster, part, parts) for part in parts}
+    microbatches = -(-mesh.table.batch_size // samples)
     time = np.array([_time(mesh.of(part), cluster, part, parts, sums[part], recompute, level) for part in parts])
+    time += [_adding_s(mesh.of(part), cluster, part, sums[part], level, microbatches) for part in parts]
     sync_s, overlap = _sync(mesh, cluster, sums, level)
     columns = [(mesh.of(part), part) for part in parts]
-    microbatches = -(-mesh.table.batch_size // samples)
     held = {part: [held for held, _ in own] for part, own in sums.items()}
     memory = [part_memory(own, cluster, part, recompute, level, held[part], microbatches) for own, part in columns]
     capacity, static, inflight, transient, output = (np.concatenate(rows) for rows in zip(*memory, strict=True))
@@ -189,6 +190,12 @@ def _time(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, sums: Sums, re
     again = sum(way.forward for way in ways) + 0.5 * mixing_s if recompute else 0.0
     found: Array = once + again + _zero_s(mesh, sums, level)
     return found
+
+
+def _adding_s(mesh: Mesh, cluster: Cluster, part: Part, sums: Sums, level: int, microbatches: int) -> Array:
+    """[n] seconds of a microbatch to add its gradients to those of the ones before; whose ranks share them out, each its own."""
+    added = updated(level, [held for held, _ in sums]) if level >= 2 else mesh.table.trained
+    return _parts_of(added) * mesh.table.adding_s(cluster.groups[part.group].device, float(added.sum()), microbatches)
 
 
 def _between_columns(cluster: Cluster, part: Part, parts: Parts) -> Topology:

@@ -11,7 +11,8 @@ class RankCosts:
     """What one rank pays for one stage under its share of the rows.
 
     Seconds of one microbatch without messages to other stages, except ``update_s`` (once a step); ``beside_s`` are those of
-    forward and backward that another execution could hide, for ZeRO's messages. Bytes on this device. While it
+    forward and backward that another execution could hide, for ZeRO's messages; ``adding_s`` those of the backward that add its
+    gradients to the ones before. Bytes on this device. While it
     runs the rank holds ``static_bytes``, its rows of the batch, ``inflight_bytes`` for every microbatch between its F and the end
     of its B, and ``transient_bytes`` during any F or B; during the update ``static_bytes`` and ``update_bytes``. Of
     ``static_bytes``, ``gradient_bytes`` come in the first B of a step. What is needed in its first and in its last B, beside
@@ -30,6 +31,7 @@ class RankCosts:
     update_bytes: int
     capacity_bytes: int
     beside_s: tuple[float, float] = (0.0, 0.0)
+    adding_s: float = 0.0
     gradient_bytes: int = 0
     backward_bytes: Mapping[tuple[bool, bool], int] = field(default_factory=dict, hash=False)
     reduce_bytes: int = 0

@@ -113,6 +113,8 @@ def _rank_costs(
         backward_s += float(tensor.backward[start:stop].sum())
     own, sums = _zero(table, cluster, stage, rank, held), _sum_bytes(table, stage, rank, held)
     packing_s = _packing_s(table, device, stage, rank, held)
+    added = own.updated if stage.zero >= 2 else float(table.trained[start:stop].sum())
+    adding_s = table.adding_s(device, added, microbatches)
     leaving = own.leaving_bytes + sums.leaving
     running = stage_running(
         table, device.kind, rows, (start, stop), Setting(stage.recompute, stage.zero, joined), own.lent_bytes, leaving
@@ -121,7 +123,7 @@ def _rank_costs(
         rank=rank,
         stage=stage.index,
         forward_s=forward_s + table.shared_s(device, rows, start, stop) + own.forward_s,
-        backward_s=backward_s + (forward_s if stage.recompute else 0.0) + own.backward_s,
+        backward_s=backward_s + adding_s + (forward_s if stage.recompute else 0.0) + own.backward_s,
         update_s=packing_s + table.update_s(device, own.updated, start, stop) + own.spread_s,
         static_bytes=int(table.static_bytes(start, stop) - own.saved_bytes),
         batch_bytes=int(batch_bytes(table, rows, microbatches)),
@@ -130,6 +132,7 @@ def _rank_costs(
         update_bytes=_update_bytes(table, device, stage, rank, held, own.updated),
         capacity_bytes=usable_bytes(device),
         beside_s=(own.forward_s, own.backward_s),
+        adding_s=adding_s,
         gradient_bytes=int(running.gradients),
         backward_bytes={when: ceil(nbytes) for when, nbytes in running.backward.items()},
         reduce_bytes=ceil(sums.reducing + own.leaving_bytes.max()),

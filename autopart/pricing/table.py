@@ -31,7 +31,7 @@ from cost_models.collective import Topology
 from cost_models.compute import Demand
 from cost_models.hardware import DeviceType, Kind
 from cost_models.memory import PRECISIONS, frozen_bytes, state_bytes, update_traffic_bytes, update_transient_bytes
-from cost_models.price import Price, op_price, update_s
+from cost_models.price import Price, memory_byte_s, op_price, update_s
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -183,6 +183,11 @@ class BlockTable:
     def update_s(self, device: DeviceType, trained: float, start: int = 0, stop: int | None = None) -> float:  # noqa: ARG002
         """Seconds to update so many elements of blocks [start, stop): measured, or to read and write them and their state."""
         return update_s(device, self.optimizer, trained, trained * update_traffic_bytes(self.optimizer, self.precision))
+
+    def adding_s(self, device: DeviceType, added: float, microbatches: int) -> float:
+        """Mean seconds of a microbatch to add so many gradients to those before (the first has none): two reads, a write."""
+        nbytes = added * PRECISIONS[self.precision].gradient_bytes
+        return 3 * nbytes * memory_byte_s(device) * (1 - 1 / microbatches) if microbatches > 1 else 0.0
 
     def update_parts(self, device: DeviceType, trained: Array) -> Array:  # noqa: ARG002
         """[n] each block's part of an update of so many of their elements."""

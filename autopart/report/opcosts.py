@@ -112,6 +112,9 @@ def _extra(
         yield "made from the inputs again (masks, positions)", shared_s, 0.0
     if stage.recompute:
         yield "forward of the blocks once more (recomputation)", 0.0, sum(len(b.names) * b.forward_s for b in found)
-    beside = costs.of[stage.index, rank].beside_s
+    mine = costs.of[stage.index, rank]
+    if mine.adding_s:
+        yield "gradients added to those of other microbatches", 0.0, mine.adding_s
+    beside = mine.beside_s
     if any(beside):
         yield f"messages of ZeRO {stage.zero} between replicas", *beside

@@ -16,7 +16,7 @@ from autopart.planner.problem import Budget, Candidate, Option, Problem, Solutio
 from autopart.planner.rates import MOST_UNITS, Rates, make_rates
 from tests.properties.test_ilp import random_problem
 
-INSTANCES = 240
+INSTANCES = 160
 EXACT = 1e-7
 
 

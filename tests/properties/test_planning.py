@@ -24,7 +24,7 @@ from cost_models.memory import RESERVE
 from tests.graphs import random_sharded
 from tests.programs import DEVICE, random_blocks, random_cluster
 
-CASES = 14
+CASES = 24
 
 
 def random_index(seed: int) -> Index:

@@ -23,6 +23,7 @@ from autopart.sharding.batch import ShardedGraph
 from autopart.sharding.placement import Partial, Replicate, Shard
 from cost_models.hardware import DeviceType, Link
 from cost_models.memory import usable_bytes
+from cost_models.price import memory_byte_s
 from tests.graphs import Builder
 
 LAUNCH, FLOPS, LATENCY, BANDWIDTH = 1e-3, 1e9, 1e-5, 1e6
@@ -106,7 +107,8 @@ def test_formula_of_a_plan_is_the_sum_and_the_slowest_stage(index: Index) -> Non
     plan = two_stages(index, 4)
     seconds = index.table.seconds(DEVICE, 2)
     message_s = LATENCY + 2 * 16 / BANDWIDTH
-    times = [seconds.total[0] + message_s, seconds.total[1:].sum() + message_s]
+    adding_s = 3 * 64 * memory_byte_s(DEVICE) * 3 / 4  # of a block's gradients, to those of another microbatch in 3 of 4
+    times = [seconds.total[0] + adding_s + message_s, seconds.total[1:].sum() + 2 * adding_s + message_s]
     update_s = [LAUNCH / 3, 2 * LAUNCH / 3]
     assert formula_step(plan, index) == pytest.approx(sum(times) + 3 * max(times) + max(update_s))
 
