@@ -63,10 +63,6 @@ class LayerTable(BlockTable):
         every = self.trained_elements(start, last)
         return float(self._updates_s(device)[start:last].sum()) * (trained / every if every else 1.0)
 
-    def adding_s(self, device: DeviceType, added: float, microbatches: int) -> float:  # noqa: ARG002
-        """None: what was measured of a layer's backward is all of it."""
-        return 0.0
-
     def update_parts(self, device: DeviceType, trained: Array) -> Array:  # noqa: ARG002
         seconds = self._updates_s(device)
         found: Array = seconds / (float(seconds.sum()) or 1.0)

@@ -17,6 +17,7 @@ from autopart.planner.strategies import Pins
 from autopart.plans import ClusterRef, ModelRef, Plan, Schedule, Settings, Stage
 from autopart.program.check import check_plan
 from cost_models.hardware import DeviceType, Link
+from cost_models.price import memory_byte_s
 from tests.layers import FAST, SLOW, index_of, layer, profile_of, row
 from tests.programs import cluster_of
 
@@ -82,6 +83,11 @@ def plan_of(*stages: Stage, batch_size: int = 4, microbatches: int = 2, settings
     return Plan(ModelRef("layers.json"), ClusterRef(""), batch_size, settings or Settings(), schedule, stages)
 
 
+def adding_s(nbytes: float) -> float:
+    """Of gradients of two microbatches: read twice and written, once in the two."""
+    return 3 * nbytes * memory_byte_s(FAST) / 2
+
+
 def test_a_pipeline_of_two_layers() -> None:
     """Two microbatches of two samples over free links: stage 1 works 24 s, stage 0 before it 2 s, after it 4 s and an update."""
     cluster = replace_devices(cluster_of(2), FAST)
@@ -89,7 +95,7 @@ def test_a_pipeline_of_two_layers() -> None:
     plan = plan_of(Stage(0, ("first",), (0,), (2,)), Stage(1, ("second",), (1,), (2,)))
     check_plan(plan, index.blocks, cluster)
     scored = score(plan, index)
-    assert scored.step_s == pytest.approx(2 + 2 * (4 + 8) + 4 + 0.25)
+    assert scored.step_s == pytest.approx(2 + 2 * (4 + 8) + 4 + 3 * adding_s(4e6) + 0.25)
 
 
 def test_two_columns_run_their_rows_and_hold_half_of_the_parameters() -> None:
@@ -97,7 +103,7 @@ def test_two_columns_run_their_rows_and_hold_half_of_the_parameters() -> None:
     index = index_of(two_layers(parameters=8e6, kept=1000.0), cluster, 4, Settings(optimizer="sgd"))
     columns = Stage(0, ("first", "second"), (0, 1), (2,), data=1, tensor=2)
     scored = score(plan_of(columns, settings=Settings(optimizer="sgd")), index)
-    assert scored.step_s == pytest.approx(2 * 2 * (3 + 6) / 2 + (0.25 + 0.75) / 2)
+    assert scored.step_s == pytest.approx(2 * 2 * (3 + 6) / 2 + 2 * adding_s((8e6 + 8e6) / 2) + (0.25 + 0.75) / 2)
     costs = scored.costs.of[0, 0]
     assert costs.static_bytes == 2 * (8e6 + 8e6) / 2, "parameters and gradients of two layers, half of each"
     assert costs.inflight_bytes == 2 * 2 * 1000 / 2, "activations of two layers and two samples"
