@@ -44,7 +44,6 @@ CLUSTERS = {
 RUNS = [
     ("two types, near", 6, "resnet"),
     ("two types, far", 24, "llama"),
-    ("many slow, one fast", 6, "unet"),
     ("many slow, one fast", 24, "mlp"),
     ("three types", 24, "resnet"),
     ("three accelerators", 6, "llama"),
