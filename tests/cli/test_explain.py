@@ -150,10 +150,10 @@ def test_what_would_be_faster_by_pricing_the_plan_on_an_edited_cluster(here: Pat
 
 def test_the_next_best_plan_by_pricing_it(here: Path, capsys: Capsys) -> None:
     found = explained()
-    step_s = json.loads(Path("plan.json").read_text())["estimate"]["step_time_s"]
-    assert found["step_time_s"] == step_s <= found["next_best"]["step_time_s"]
+    estimate = json.loads(Path("plan.json").read_text())["estimate"]
+    assert found["step_time_s"] == estimate["step_time_s"] <= found["next_best"]["step_time_s"]
     assert repriced(capsys, found["next_best"]["plan"]) == pytest.approx(found["next_best"]["step_time_s"])
-    assert found["lower_bound_s"] == json.loads(Path("plan.json").read_text())["estimate"]["lower_bound_s"]
+    assert 0.99 * estimate["formula_s"] <= found["lower_bound_s"] <= estimate["formula_s"], "a search of its own, to the same gap"
 
 
 def test_the_baselines_by_pricing_them(here: Path, capsys: Capsys) -> None:
