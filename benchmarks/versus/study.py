@@ -67,7 +67,17 @@ class Study:
         folder = self.work / "package"
         if not folder.exists():
             pipeline.compile_files(self.plan, folder)
+            self.executed()
         return folder
+
+    def executed(self) -> Found:
+        """What the package runs and was to take: prices may be others when the study goes on."""
+
+        def found() -> Found:
+            assert self.plan.estimate is not None, "a plan that was made has an estimate"
+            return {"plan": plan_line(self.plan), "simulated_s": self.plan.estimate.step_time_s}
+
+        return self.saved("executed.json", found)
 
     @cached_property
     def every(self) -> list[tuple[Setting, Found]]:
@@ -159,13 +169,10 @@ def record(study: Study, launches: int) -> Found:
     families = {setting.family: setting for setting in study.launched}
     measured = {family: [found[setting.key] for found in each] for family, setting in families.items()}
     own = [found[study.ours.key] for found in each]
-    estimate = study.plan.estimate
-    assert estimate is not None, "a plan that was made has an estimate"
     return {
         "case": asdict(study.case),
         "cluster": study.cluster.read_text().replace(f"{study.work.absolute()}/", ""),
-        "plan": plan_line(study.plan),
-        "simulated_s": estimate.step_time_s,
+        **study.executed(),
         "steps_s": {name: [found.get("step_s") for found in runs] for name, runs in {OURS: own, **measured}.items()},
         "losses": {name: runs[0].get("loss") for name, runs in {OURS: own, **measured}.items()},
         "settings": {family: setting.name for family, setting in families.items()},
