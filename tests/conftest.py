@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
+gc.set_threshold(100_000, 20, 50)  # traced models stay all session: looking through them for garbage took a twelfth of the time
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
