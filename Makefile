@@ -11,7 +11,7 @@ export OMP_NUM_THREADS = 1
 # Plans GPT-2 for two unlike office machines, writes the distributed module, trains it on local processes beside the unsplit model.
 demo: $(VENV)/.demo
 	@mkdir -p out
-	$(BIN)/autopart plan examples/models/gpt2.py --devices examples/clusters/cpus.yaml --batch-size 32 -o out/plan.json
+	$(BIN)/autopart plan examples/models/gpt2.py --devices examples/clusters/cpus.yaml --batch-size 48 -o out/plan.json
 	$(BIN)/autopart compile out/plan.json -o out/gpt2
 	$(BIN)/autopart run out/plan.json --steps 5 --compare
 

@@ -26,7 +26,7 @@ IMAGES = Path(__file__).parent / "images"
 
 def main() -> None:
     """All of them; those of the browser only where there is one."""
-    office = planned("examples/models/gpt2.py", "examples/clusters/cpus.yaml", 32, Settings())
+    office = planned("examples/models/gpt2.py", "examples/clusters/cpus.yaml", 48, Settings())
     scored, index = office
     save("gpt2-office.svg", format_svg(scored.plan, index.cluster, index.blocks, scored.timeline).encode())
     if find_chromium() is None:
