@@ -89,7 +89,7 @@ class Stretch:
 class Measurements:
     """All of a costs file. ``device`` is the type as its datasheet had it then, without measurements.
 
-    ``updates``: by optimizer, (elements, seconds) ascending; ``packing``: (bytes, seconds) of gradients copied to new memory, one
+    ``updates``: by optimizer, (elements, seconds) ascending; ``packing``: (bytes, seconds) of gradients copied to one block, one
     after the other. All prices are multiplied by ``stretch``.
     """
 

@@ -109,8 +109,8 @@ def stream_s(device: DeviceType, nbytes: float) -> float:
 
 
 def packing_s(device: DeviceType, nbytes: float) -> float:
-    """So many bytes of gradients copied to new memory, once a step: as measured, else a pass that reads and writes them, which is
-    as fast as an update if one was measured.
+    """So many bytes of gradients laid one after the other, once a step: as measured, else a pass that reads and writes them,
+    which is as fast as an update if one was measured.
     """
     known = own_measurements(device)
     if known and known.packing:

@@ -1,4 +1,4 @@
-"""One switch: ``--update-golden`` rewrites the files under tests/golden; review the difference like code."""
+"""``--update-golden`` rewrites the files under tests/golden: review the difference like code. Garbage is collected less often."""
 
 from __future__ import annotations
 

@@ -12,12 +12,13 @@ class RankCosts:
 
     Seconds of one microbatch without messages to other stages, except ``update_s`` (once a step); ``beside_s`` are those of
     forward and backward that another execution could hide, for ZeRO's messages; ``adding_s`` those of the backward that add its
-    gradients to the ones before. Bytes on this device. While it
-    runs the rank holds ``static_bytes``, its rows of the batch, ``inflight_bytes`` for every microbatch between its F and the end
-    of its B, and ``transient_bytes`` during any F or B; during the update ``static_bytes`` and ``update_bytes``. Of
-    ``static_bytes``, ``gradient_bytes`` come in the first B of a step. What is needed in its first and in its last B, beside
-    gradients that were there before, is in ``backward_bytes`` by (first, last); while gradients are summed ``reduce_bytes`` are.
-    ``capacity_bytes`` is the device's memory less the framework's reserve.
+    gradients to the ones before.
+
+    Bytes on this device. While it runs the rank holds ``static_bytes``, its rows of the batch, ``inflight_bytes`` for every
+    microbatch between its F and the end of its B, and ``transient_bytes`` during any F or B; during the update ``static_bytes``
+    and ``update_bytes``. Of ``static_bytes``, ``gradient_bytes`` come in the first B of a step. What is needed in its first and
+    in its last B, beside gradients that were there before, is in ``backward_bytes`` by (first, last); while gradients are summed
+    ``reduce_bytes`` are. ``capacity_bytes`` is the device's memory less the framework's reserve.
     """
 
     rank: int

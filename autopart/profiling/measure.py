@@ -92,7 +92,7 @@ def update_seconds(optimizer: str, sizes: Sequence[int], dtype: torch.dtype, wat
 
 
 def packing_seconds(sizes: Sequence[int], dtype: torch.dtype, watch: Stopwatch) -> float:
-    """Gradients of so many elements each copied to new memory, one after the other."""
+    """Gradients of so many elements each copied to one block; it is new memory where the heap gives back what is freed."""
     gradients = [torch.zeros(size, dtype=dtype, device=watch.device) for size in sizes]
     return watch.seconds(lambda: torch.cat(gradients), None)[0]
 

@@ -34,7 +34,7 @@ from tests.parity.test_failures import until_it_fails
 from tests.parity.test_training_loop import clipped, evaluated, frozen_later, joined, reordered, spare, whole
 from tests.parity.test_weights import there_and_back
 
-LEVELS, STEPS = (1, 2, 3), 5
+LEVELS = (1, 2, 3)
 ROW_BYTES = 600  # so that even small models have many rows
 State = dict[str, Tensor]
 
@@ -103,7 +103,7 @@ ELEMENTWISE = {
 
 
 def by_optimizer(module: DistributedModule, state: State, batch: Any) -> dict[str, Any]:
-    return {name: train_module(module, state, batch, optimizer, STEPS) for name, optimizer in ELEMENTWISE.items()}
+    return {name: train_module(module, state, batch, optimizer, FULL["adamw"]) for name, optimizer in ELEMENTWISE.items()}
 
 
 def test_other_optimizers() -> None:
@@ -111,7 +111,7 @@ def test_other_optimizers() -> None:
     state, batch = source.loaded.module.state_dict(), user_batch(source.loaded, case.batch)
     ranks = on_ranks(source, case, in_rows, by_optimizer, state, batch)
     for name, optimizer in ELEMENTWISE.items():
-        wanted = train_whole(source.loaded, case.batch, optimizer, STEPS)
+        wanted = train_whole(source.loaded, case.batch, optimizer, FULL["adamw"])
         compare_trained(name, [rank[name] for rank in ranks], wanted)
 
 
