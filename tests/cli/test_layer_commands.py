@@ -13,7 +13,9 @@ from jsonschema import Draft202012Validator
 from torch import nn
 
 import autopart
+from autopart.cluster.load import load_cluster
 from autopart.errors import PlanError
+from cost_models.price import memory_byte_s
 from tests.commands import Done, assert_refused, run
 from tests.layers import layer, row
 
@@ -109,12 +111,15 @@ BY_HAND: dict[str, Any] = {
 
 
 def test_a_plan_by_hand_is_priced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Four layers on two fast columns and two on two slow replicas: 0.12 s x 2 and 0.12 s x 3 a microbatch."""
+    """Four layers on two fast columns and two on two slow replicas: 0.12 s x 2 and 0.12 s x 3 a microbatch, and half of what
+    adding gradients of 80 MB to others takes, for there are two.
+    """
     Path("hand.json").write_text(json.dumps(BY_HAND))
     done = run(capsys, "price", "hand.json", "-o", "priced.json")
     assert done.status == 0, done.err
     estimate = json.loads(Path("priced.json").read_text())["estimate"]
-    first_s, second_s = 4 * 3 * 4 * 0.01 / 2, 2 * 3 * 2 * 0.01 * 3
+    fast_s, slow_s = (3 * 8e7 * memory_byte_s(group.device) / 2 for group in load_cluster("cluster.yaml").groups)
+    first_s, second_s = 4 * 3 * 4 * 0.01 / 2 + fast_s, 2 * 3 * 2 * 0.01 * 3 + slow_s
     assert estimate["step_time_s"] == pytest.approx(first_s + 2 * second_s, rel=0.1), (
         "stage 1 sets the pace; the rest are messages"
     )
