@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import os
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as FilePath
 
 import torch
@@ -21,6 +20,8 @@ import torch.distributed as dist
 from autopart.cluster.cluster import Cluster, topology
 from autopart.cluster.load import load_cluster
 from autopart.errors import RunError
+from autopart.profiling import pace
+from autopart.profiling.pace import Pace, own_pace
 from autopart.profiling.paths import Collective, Links, Path, paths, with_links, with_messages
 from autopart.profiling.report import format_links
 from autopart.profiling.rewrite import rewritten
@@ -31,13 +32,10 @@ from cost_models.links import fit
 
 Say = Callable[[str], None]
 
-SIZES: Mapping[int, int] = {64: 30, 2**16: 16, 2**18: 10, 2**20: 8, 2**22: 8}
-"""Bytes of a message, and how often it goes there and back."""
-COLLECTIVE_SIZES = (2**12, 2**18, 2**20, 2**23)
-COLLECTIVE_REPEATS, WARM_UP = 5, 2
-SPIN_S = 0.2
+SIZES: Mapping[int, tuple[int, int]] = {64: (30, 60), 2**16: (16, 48), 2**18: (10, 30), 2**20: (8, 18), 2**22: (8, 12)}
+"""Bytes of a message, and how often it goes there and back: timed alone, or between bursts of computing under a quota."""
+COLLECTIVE_SIZES: Mapping[int, tuple[int, int]] = {2**12: (5, 24), 2**18: (5, 24), 2**20: (5, 12), 2**23: (5, 6)}
 APART_S = 0.005
-COMPUTED_S = 0.02  # before each, as in training: a process under a quota has used that up and waits for the next period
 FORMULAS: Mapping[str, Callable[[float, collective.Topology], float]] = {
     "all_reduce": collective.all_reduce_s,
     "all_gather": collective.ring_all_gather_s,
@@ -93,32 +91,22 @@ def _join(cluster: Cluster) -> _Here:
 
 def measure(cluster: Cluster, here: _Here, say: Say) -> Links:
     """Paths, then collectives; every rank returns the same."""
-    share = _share_of_core()
+    paces: list[Pace] = [Pace(1.0, 0.0)] * dist.get_world_size()
+    dist.all_gather_object(paces, own_pace())
     seconds: dict[Path, dict[int, float]] = {}
     cpu: dict[tuple[Path, int], dict[int, float]] = {}
     for path in paths(cluster):
         say(f"measuring {path.name(cluster)}")
         dist.barrier()
-        mine = _ping_pong(here, path.ranks) if here.rank in path.ranks else {}
+        mine = _ping_pong(here, path.ranks, paces) if here.rank in path.ranks else {}
         both = _everybodys(mine)
         seconds[path] = {size: times_s for size, (times_s, _) in both[path.ranks[0]].items()}
         for rank, times in both.items():
-            cpu[path, rank] = {size: used_s / share[rank] for size, (_, used_s) in times.items()}
+            cpu[path, rank] = {size: used_s / paces[rank].share for size, (_, used_s) in times.items()}
     fits = {path: fit(list(times), list(times.values())) for path, times in seconds.items()}
     used = {} if here.device.type == "cuda" else {place: fit(list(times), list(times.values())) for place, times in cpu.items()}
     measured = with_messages(with_links(cluster, fits), used)
-    return Links(dist.get_backend(), fits, used, tuple(_collectives(measured, here, say)), measured)
-
-
-def _share_of_core() -> list[float]:
-    """By rank: processor seconds that a busy process gets in a second."""
-    start_s, used_s = time.perf_counter(), time.process_time()
-    while time.perf_counter() - start_s < SPIN_S:
-        pass
-    share = (time.process_time() - used_s) / (time.perf_counter() - start_s)
-    shares: list[float] = [0.0] * dist.get_world_size()
-    dist.all_gather_object(shares, min(1.0, share))
-    return shares
+    return Links(dist.get_backend(), fits, used, tuple(_collectives(measured, here, paces, say)), measured)
 
 
 def _everybodys(mine: dict[int, tuple[float, float]]) -> dict[int, dict[int, tuple[float, float]]]:
@@ -128,32 +116,20 @@ def _everybodys(mine: dict[int, tuple[float, float]]) -> dict[int, dict[int, tup
     return {rank: times for rank, times in enumerate(found) if times}
 
 
-def _ping_pong(here: _Here, ranks: tuple[int, int]) -> dict[int, tuple[float, float]]:
+def _ping_pong(here: _Here, ranks: tuple[int, int], paces: Sequence[Pace]) -> dict[int, tuple[float, float]]:
     """By size: the seconds of a message one way, as the first of the two sees it, and processor seconds of one end."""
     first = here.rank == ranks[0]
     peer = ranks[1] if first else ranks[0]
     hello = torch.ones(1, dtype=torch.uint8, device=here.device)
     answer, found = torch.empty_like(hello), {}
-    for nbytes, repeats in SIZES.items():
+    meet = partial(_there_and_back, here, peer, hello, answer, first=first)
+    for nbytes, (alone, sustained) in SIZES.items():
         sent = torch.ones(nbytes, dtype=torch.uint8, device=here.device)
-        received = torch.empty_like(sent)
-        times, used = [], []
-        for _ in range(WARM_UP + repeats):
-            _compute(COMPUTED_S)
-            _there_and_back(here, peer, hello, answer, first=first)
-            start_s, used_s = time.perf_counter(), time.process_time()
-            _there_and_back(here, peer, sent, received, first=first)
-            times.append(time.perf_counter() - start_s)
-            used.append(time.process_time() - used_s)
-        found[nbytes] = _typical(times) / 2, _typical(used) / 2
+        turn = partial(_there_and_back, here, peer, sent, torch.empty_like(sent), first=first)
+        of_both = [paces[rank] for rank in ranks]
+        took_s, used_s = pace.seconds(turn, paces[here.rank], of_both, alone=alone, sustained=sustained, before=meet)
+        found[nbytes] = took_s / 2, used_s / 2
     return found
-
-
-def _compute(seconds: float) -> None:
-    """As training does before it sends: a process under a quota has then used up what it had."""
-    start_s = time.perf_counter()
-    while time.perf_counter() - start_s < seconds:
-        pass
 
 
 def _there_and_back(here: _Here, peer: int, sent: torch.Tensor, received: torch.Tensor, *, first: bool) -> None:
@@ -171,7 +147,7 @@ def _there_and_back(here: _Here, peer: int, sent: torch.Tensor, received: torch.
     here.settle()
 
 
-def _collectives(cluster: Cluster, here: _Here, say: Say) -> list[Collective]:
+def _collectives(cluster: Cluster, here: _Here, paces: Sequence[Pace], say: Say) -> list[Collective]:
     """Over the first node of every group, and over all ranks."""
     firsts = [min(rank.rank for rank in cluster.ranks if rank.group == index) for index in range(len(cluster.groups))]
     nodes = [tuple(range(first, first + group.devices_per_node)) for first, group in zip(firsts, cluster.groups, strict=True)]
@@ -179,19 +155,19 @@ def _collectives(cluster: Cluster, here: _Here, say: Say) -> list[Collective]:
     for ranks in dict.fromkeys([*(node for node in nodes if len(node) > 1), tuple(range(len(cluster.ranks)))]):
         if len(ranks) < 2:
             continue
-        group = dist.new_group(ranks)
+        group, of_all = dist.new_group(ranks), [paces[rank] for rank in ranks]
         for name, formula in FORMULAS.items():
             say(f"measuring {name} over {len(ranks)} ranks")
             for nbytes in COLLECTIVE_SIZES:
                 dist.barrier()
-                mine_s = _collective_s(here, name, nbytes, group) if here.rank in ranks else math.inf
+                mine_s = _collective_s(here, name, nbytes, group, of_all) if here.rank in ranks else math.inf
                 last = torch.tensor([mine_s], dtype=torch.float64, device=here.device)
                 dist.all_reduce(last, dist.ReduceOp.MIN)
                 found.append(Collective(name, ranks, nbytes, float(last), formula(nbytes, topology(cluster, ranks))))
     return found
 
 
-def _collective_s(here: _Here, name: str, nbytes: int, group: dist.ProcessGroup) -> float:
+def _collective_s(here: _Here, name: str, nbytes: int, group: dist.ProcessGroup, paces: Sequence[Pace]) -> float:
     """Of this rank. As in training they do not come at one time; the last one's time is the shortest."""
     count, place = dist.get_world_size(group), dist.get_rank(group)
     size = nbytes // 4 // count
@@ -202,22 +178,19 @@ def _collective_s(here: _Here, name: str, nbytes: int, group: dist.ProcessGroup)
         "all_gather": lambda: gather(part, whole, place, group),
         "all_to_all": lambda: exchange(_parts(whole, count), _parts(other, count), place, group),
     }
-    times = []
-    for _ in range(WARM_UP + COLLECTIVE_REPEATS):
-        dist.barrier(group)
-        _compute(COMPUTED_S + place * APART_S)
-        start_s = time.perf_counter()
+
+    def call() -> None:
         for work in calls[name]():
             work.wait()
         here.settle()
-        times.append(time.perf_counter() - start_s)
-    return _typical(times)
+
+    def apart() -> None:
+        dist.barrier(group)
+        pace.compute(place * APART_S)
+
+    alone, sustained = COLLECTIVE_SIZES[nbytes]
+    return pace.seconds(call, paces[place], paces, alone=alone, sustained=sustained, before=apart)[0]
 
 
 def _parts(row: torch.Tensor, count: int) -> Sequence[torch.Tensor]:
     return row.view(count, -1).unbind()
-
-
-def _typical(times: list[float]) -> float:
-    """Their median, without those that warm up."""
-    return statistics.median(times[WARM_UP:])

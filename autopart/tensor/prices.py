@@ -13,6 +13,7 @@ from autopart.blocks.call import facts
 from autopart.ir.graph import Op, Parameter, Value
 from autopart.pricing.ops import demand
 from autopart.pricing.table import BlockTable, elements
+from autopart.program.reductions import BUCKET_BYTES
 from autopart.sharding.placement import Placement, Shard
 from autopart.sharding.rules import Place, uses
 from autopart.tensor.reshard import BACKWARD, collective_s, steps
@@ -105,12 +106,15 @@ class Prices:
         return found
 
     def parameter_s(self, parameter: Parameter, place: Placement) -> float:
-        """The sum of its gradient over columns where it is replicated, its update, the room it takes."""
+        """The sum of its gradient over columns where it is replicated, its update, the room it takes. Gradients are summed in
+        buckets, so a parameter pays for its bytes of one.
+        """
         share = self.part(place)
         count = elements(parameter) * share
         once = max(0.0, self.table.update_s(self.device, count) - self.device.launch_s)
         if not isinstance(place, Shard):
-            once += all_reduce_s(count * PRECISIONS[self.table.precision].gradient_bytes, self.topology) if count else 0.0
+            nbytes = count * PRECISIONS[self.table.precision].gradient_bytes
+            once += nbytes * all_reduce_s(BUCKET_BYTES, self.topology) / BUCKET_BYTES
         return once * self.once + self.table.state_bytes(parameter) * share * self.byte_s
 
 
