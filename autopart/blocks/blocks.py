@@ -16,7 +16,7 @@ class Block:
     kind: int  # index of the block class, in order of first appearance
     ops: tuple[str, ...]
     prefix: str  # module path that the block's parameters share: "transformer.h.3", or ""
-    recomputable: bool = True  # False where running it twice would change a buffer
+    recomputable: bool = True  # False where running it twice would change a buffer, or nothing is kept that it could save
 
 
 @dataclass(frozen=True)

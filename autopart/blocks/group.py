@@ -9,6 +9,7 @@ from autopart.blocks.cuts import Sheet, sheet_of
 from autopart.blocks.division import Span, partition
 from autopart.blocks.names import block_names
 from autopart.blocks.structure import body_of, prefix_of, structure
+from autopart.blocks.work import keeps_anything
 from autopart.ir.analysis import alias_groups, mutates_buffer
 from autopart.sharding.batch import ShardedGraph
 
@@ -34,6 +35,6 @@ def _blocks(sheet: Sheet, spans: tuple[Span, ...]) -> tuple[Block, ...]:
         ops = body.ops[span.start : span.stop]
         prefix = prefix_of(body, span.start, span.stop)
         kind = kinds.setdefault(structure(body, span.start, span.stop, prefix), len(kinds))
-        recomputable = not any(mutates_buffer(op, body.graph, groups) for op in ops)
+        recomputable = keeps_anything(ops, body.graph) and not any(mutates_buffer(op, body.graph, groups) for op in ops)
         found.append(Block(name, kind, tuple(op.name for op in ops), prefix, recomputable))
     return tuple(found)

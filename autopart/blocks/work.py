@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -128,6 +128,19 @@ def saved(call: Call) -> tuple[str, ...]:
 def kept_storages(graph: Graph) -> frozenset[str]:
     """Values that own memory which some op's backward needs."""
     return frozenset(name for op in graph.ops for name in saved(Call(op, facts(graph), FITTED[0], fused=False)))
+
+
+def keeps_anything(ops: Iterable[Op], graph: Graph) -> bool:
+    """Whether the backward of any of them needs more than incoming gradients, on some device."""
+    return any(op_work(op, graph, FITTED[0], fused=fused).keeps for op in ops for fused in (False, True))
+
+
+def begun_again(ops: Sequence[Op], works: Sequence[Work]) -> tuple[int, bool]:
+    """How many of a block's ops a checkpoint begins once more, and whether it lets the last of them end: it stops as soon as it
+    has all that the backward needs.
+    """
+    begun = max((index + 1 for index, work in enumerate(works) if work.keeps), default=0)
+    return begun, begun > 0 and works[begun - 1].made_to_keep(ops[begun - 1])
 
 
 QUANTITIES = (

@@ -54,6 +54,9 @@ class LayerTable(BlockTable):
         forward, backward = curve.at(rows)
         return Price(forward / self._speed(device), backward / self._speed(device), curve.model(rows))
 
+    def again_s(self, device: DeviceType, rows: int) -> Array:
+        return self.seconds(device, rows).forward
+
     def _find_ops_s(self, device: DeviceType, rows: int) -> OpsSeconds:
         each = [self.op_s(op, device, rows) for op in self._works(device.kind)[1].ops]
         return [forward for forward, _ in each], [backward for _, backward in each]

@@ -36,6 +36,7 @@ from autopart.planner.shares import Parts, Pool
 from autopart.planner.strategies import OptionSketch, Pins, SettingSketch, enumerate_settings, tensor_degrees
 from autopart.pricing import zero
 from autopart.pricing.network import counted_topology, side_by_side, tensor_topology
+from autopart.pricing.table import Seconds
 from autopart.program.reductions import BUCKET_BYTES
 from cost_models.collective import Topology
 from cost_models.memory import PRECISIONS, usable_bytes
@@ -183,12 +184,13 @@ def _time(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, sums: Sums, re
     rows = max(part.samples)
     (_, replicas), _ = sums
     mixing_s = mesh.table.collectives_s(max(replicas_of(parts)), replicas)
-    ways = [mesh.table.seconds(cluster.groups[part.group].device, rows)]
+    device, between = cluster.groups[part.group].device, Seconds(mixing_s / 2, mixing_s / 2)
     if mesh.tensor > 1:
-        ways.append(mesh.table.tensor_seconds(rows, _between_columns(cluster, part, parts)))
-    once = sum(way.total for way in ways) + mixing_s
-    again = sum(way.forward for way in ways) + 0.5 * mixing_s if recompute else 0.0
-    found: Array = once + again + _zero_s(mesh, sums, level)
+        columns = mesh.table.tensor_seconds(rows, _between_columns(cluster, part, parts))
+        between = Seconds(between.forward + columns.forward, between.backward + columns.backward)
+    found: Array = mesh.table.seconds(device, rows).total + between.total + _zero_s(mesh, sums, level)
+    if recompute:
+        found += mesh.table.again_s(device, rows) + between.forward * mesh.table.recomputable
     return found
 
 

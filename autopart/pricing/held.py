@@ -4,7 +4,7 @@ Of a stage of blocks [start, stop), with own[i] the bytes that block i makes and
 blocks are run once more, that later blocks read), and work[j] the most that block j needs beside them while it runs:
 
     kept    = sum of own[i] + what the stage receives, and sends + shared masks and tables
-    forward = max over j of  sum of own[i <= j] + forward work[j]
+    forward = max over j of  sum of own[i <= j] + forward work[j]      what later ones make to be sent is not there yet
     backward= max over j of  sum of own[i <= j] + backward work[j]      as block j runs, later ones have let go of theirs
 
 Gradients of parameters come with the first backward of a step, from the last block to the first.
@@ -25,7 +25,7 @@ from autopart.blocks.alike import incoming, passing
 from autopart.blocks.layout import layouts
 from autopart.blocks.line import FITTED, NOTHING, Line, NotAffineError, most, total
 from autopart.blocks.walk import Backward, Forward, Most
-from autopart.blocks.work import kept_storages
+from autopart.blocks.work import begun_again, kept_storages
 from autopart.pricing.ops import activation_factor
 from cost_models.hardware import Kind
 from cost_models.memory import PRECISIONS
@@ -81,11 +81,13 @@ def stage_running(
     blocks = [table.block_bytes(i, kind, rows, setting.recompute, given=i + 1 == given) for i in range(start, stop)]
     received = received_bytes(table, rows, start, stop)
     again = np.array([block.again for block in blocks])
-    sent, owned = sent_bytes(table, rows, (start, stop), again)
+    sent, made, owned = sent_bytes(table, rows, (start, stop), again)
     own = np.array([block.own for block in blocks]) - owned
     fresh = new_gradients(table, start, stop) if setting.zero < 2 else np.zeros(stop - start)
     beside = lent - (own.sum() - np.cumsum(own))  # later blocks let go of theirs
     results = np.where(again, -own, owned)  # made once more, or not let go of where they are sent
+    unmade = made[::-1].cumsum()[::-1] - owned  # that is sent: no block before has it, and its own counts it as its result
+    forward = np.array([block.forward for block in blocks])
     first = np.array([block.backward.first for block in blocks]) + beside + results
     later = np.array([block.backward.later for block in blocks]) + beside + results
     if setting.zero >= 2:
@@ -94,7 +96,7 @@ def stage_running(
     first = first + fresh.sum() - np.cumsum(fresh)
     return Running(
         kept=own.sum() + received + sent + table.shared_bytes(rows, start, stop),
-        forward=float((np.array([block.forward for block in blocks]) + beside).max()) + (received if setting.joined else 0.0),
+        forward=float((forward + beside - unmade).max()) + (received if setting.joined else 0.0),
         backward={
             (True, False): float(first.max()),
             (True, True): float((first + leaving).max()),
@@ -128,21 +130,23 @@ def received_bytes(table: BlockTable, rows: int, start: int, stop: int) -> float
     return table.value_bytes(set(flow.stage_receives(table.blocks, start, stop)), rows)
 
 
-def sent_bytes(table: BlockTable, rows: int, interval: tuple[int, int], again: NDArray[np.bool_]) -> tuple[float, Array]:
-    """Values that the stage gives, which are held until their backward ends; and by block what of them ``own`` has: all that it
-    makes where it is run ``again``, else what is kept.
+def sent_bytes(table: BlockTable, rows: int, interval: tuple[int, int], again: NDArray[np.bool_]) -> tuple[float, Array, Array]:
+    """Values that the stage gives, which are held until their backward ends; by block what it makes of them, and what of that
+    ``own`` has: all where it is run ``again``, else what is kept.
     """
     start, stop = interval
     graph, blocks = table.blocks.sharded.graph, table.blocks
     place, kept = layouts(graph), kept_storages(graph)
     sent = {place[name].storage for name in flow.stage_sends(blocks, start, stop) if name != graph.loss}
-    owned = np.zeros(stop - start)
+    made, owned = np.zeros(stop - start), np.zeros(stop - start)
     for name in sent:
         maker = graph.producer.get(name)
         block = blocks.block_of.get(maker.name) if maker else None
-        if block is not None and (again[block - start] or name in kept):
-            owned[block - start] += table.value_bytes({name}, rows)
-    return table.value_bytes(sent, rows), owned
+        if block is not None:
+            made[block - start] += table.value_bytes({name}, rows)
+            if again[block - start] or name in kept:
+                owned[block - start] += table.value_bytes({name}, rows)
+    return table.value_bytes(sent, rows), made, owned
 
 
 def block_bytes(table: BlockTable, index: int, kind: Kind, rows: int, recompute: bool, *, given: bool) -> BlockBytes:
@@ -241,10 +245,8 @@ def block_lines(
         return BlockLines(sizes(kept) + total(beside), levels, first, later)
     internal = sizes(inside) + total(beside)
     coming = NOTHING if given else sizes(incoming(blocks, index + 1))
-    last = max((index for index, work in enumerate(works) if work.keeps), default=-1)  # a checkpoint stops as soon as it has all
-    stopped = (
-        forward(inside, with_beside=True, upto=last + 1, whole=works[last].made_to_keep(ops[last])) if last >= 0 else [NOTHING]
-    )
+    begun, ended = begun_again(ops, works)
+    stopped = forward(inside, with_beside=True, upto=begun, whole=ended) if begun else [NOTHING]
     rerun = [level + coming for level in stopped]
     return BlockLines(
         own=sizes(read_later),

@@ -17,7 +17,7 @@ from autopart.pricing import zero
 from autopart.pricing.costs import RankCosts, Reduction, StageCosts
 from autopart.pricing.held import Setting, batch_bytes, stage_running
 from autopart.pricing.network import side_by_side
-from autopart.pricing.table import Array, BlockTable, elements
+from autopart.pricing.table import Array, BlockTable, Seconds, elements
 from cost_models.collective import Topology, all_reduce_handling_s
 from cost_models.hardware import DeviceType
 from cost_models.memory import PRECISIONS, usable_bytes
@@ -104,13 +104,15 @@ def _rank_costs(
     device, rows = cluster.device(rank), stage.share_of(rank)
     seconds = table.seconds(device, rows)
     replicas = topology(cluster, stage.column(stage.place(rank)[1]))
-    mixing_s = float(table.collectives_s(max(stage.shares), replicas)[start:stop].sum()) / 2
-    forward_s = float(seconds.forward[start:stop].sum()) + mixing_s
-    backward_s = float(seconds.backward[start:stop].sum()) + mixing_s
+    mixing_s = table.collectives_s(max(stage.shares), replicas) / 2
+    between = Seconds(mixing_s, mixing_s)
     if stage.tensor > 1:
         tensor = table.tensor_seconds(rows, columns)
-        forward_s += float(tensor.forward[start:stop].sum())
-        backward_s += float(tensor.backward[start:stop].sum())
+        between = Seconds(mixing_s + tensor.forward, mixing_s + tensor.backward)
+    forward_s = float((seconds.forward + between.forward)[start:stop].sum())
+    backward_s = float((seconds.backward + between.backward)[start:stop].sum())
+    if stage.recompute:
+        backward_s += float((table.again_s(device, rows) + between.forward * table.recomputable)[start:stop].sum())
     own, sums = _zero(table, cluster, stage, rank, held), _sum_bytes(table, stage, rank, held)
     packing_s = _packing_s(table, device, stage, rank, held)
     added = own.updated if stage.zero >= 2 else float(table.trained[start:stop].sum())
@@ -123,7 +125,7 @@ def _rank_costs(
         rank=rank,
         stage=stage.index,
         forward_s=forward_s + table.shared_s(device, rows, start, stop) + own.forward_s,
-        backward_s=backward_s + adding_s + (forward_s if stage.recompute else 0.0) + own.backward_s,
+        backward_s=backward_s + adding_s + own.backward_s,
         update_s=packing_s + table.update_s(device, own.updated, start, stop) + own.spread_s,
         static_bytes=int(table.static_bytes(start, stop) - own.saved_bytes),
         batch_bytes=int(batch_bytes(table, rows, microbatches)),

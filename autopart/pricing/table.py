@@ -19,7 +19,7 @@ from autopart.blocks import flow
 from autopart.blocks.alike import first_alike
 from autopart.blocks.blocks import Blocks
 from autopart.blocks.line import Line, through
-from autopart.blocks.work import QUANTITIES, Work, WorkTable, op_work, work_table
+from autopart.blocks.work import QUANTITIES, Work, WorkTable, begun_again, op_work, work_table
 from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Graph, Op, Parameter, Value
 from autopart.pricing.company import in_block
@@ -84,6 +84,15 @@ class BlockTable:
     def seconds(self, device: DeviceType, rows: int) -> Seconds:
         """Of every block; without what stages re-run from inputs alone, see ``shared_s``."""
         return self.remembered(("seconds", device, rows), lambda: self._seconds(device, rows))
+
+    def again_s(self, device: DeviceType, rows: int) -> Array:
+        """[n] seconds of every block's forward, run once more: a checkpoint stops as soon as it has what the backward needs."""
+        return self.remembered(("again", device, rows), lambda: self._again_s(device, rows))
+
+    @cached_property
+    def recomputable(self) -> Array:
+        """[n] 1 for blocks that a stage may run once more, else 0."""
+        return np.array([block.recomputable for block in self.blocks.blocks], dtype=np.float64)
 
     def shared_s(self, device: DeviceType, rows: int, start: int = 0, stop: int | None = None) -> float:
         """Seconds for the inputs-only ops that blocks [start, stop) need: once a microbatch, forward only."""
@@ -324,6 +333,18 @@ class BlockTable:
 
         forward, backward = self._spread(evaluate)
         return Seconds(forward, backward)
+
+    def _again_s(self, device: DeviceType, rows: int) -> Array:
+        (places, table), (forward, _) = self._works(device.kind), self._ops_s(device, rows)
+
+        def evaluate(index: int) -> float:
+            ops = [self._ops[name] for name in self.blocks.blocks[index].ops]
+            own = [places[op.name] for op in ops]
+            begun, ended = begun_again(ops, [table.works[place] for place in own])
+            return sum(forward[place] for place in own[: begun if ended else max(0, begun - 1)])
+
+        found: Array = self._spread(evaluate) * self.recomputable
+        return found
 
     def _kept(self, kind: Kind, rows: int, recompute: bool) -> Kept:
         def evaluate(index: int) -> tuple[float, float]:

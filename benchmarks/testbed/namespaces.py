@@ -57,6 +57,7 @@ class Network:
     def _add_host(self, index: int, host: Host) -> None:
         namespace, port = self.namespace(index), f"p{index}"
         command("ip", "netns", "add", namespace)
+        command("sysctl", "-q", "-w", "net.ipv4.tcp_slow_start_after_idle=0", namespace=namespace)
         if host.latency_s:
             self.relays.append(start_relay(((namespace, UPLINK), (self._switch, port)), host.latency_s))
         else:
