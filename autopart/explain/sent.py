@@ -62,14 +62,14 @@ def _inside(stage: Stage, rewritten: Rewritten) -> tuple[float, float]:
         for block in table.blocks.blocks[start:stop]:
             key = id(table), rows, block.kind
             if key not in known:
-                known[key] = _block(table, block.ops, rows, stage)
+                known[key] = _block(table, block, rows, stage)
             columns, mixing = columns + known[key][0], mixing + known[key][1]
     return columns, mixing
 
 
-def _block(table: BlockTable, names: tuple[str, ...], rows: int, stage: Stage) -> tuple[float, float]:
+def _block(table: BlockTable, block: Block, rows: int, stage: Stage) -> tuple[float, float]:
     """Of a rank, forward and backward; under recomputation the forward once more, all of it as it is priced."""
-    wanted, forwards = set(names), 2 if stage.recompute else 1
+    wanted, forwards = set(block.ops), 2 if stage.recompute and block.recomputable else 1
     columns = mixing = 0.0
     for op in (op for op in table.blocks.sharded.graph.ops if op.name in wanted):
         forward, backward = _between_columns(table, op, rows, stage.tensor)

@@ -36,7 +36,7 @@ from autopart.planner.shares import Parts, Pool
 from autopart.planner.strategies import OptionSketch, Pins, SettingSketch, enumerate_settings, tensor_degrees
 from autopart.pricing import zero
 from autopart.pricing.network import counted_topology, side_by_side, tensor_topology
-from autopart.pricing.table import Seconds
+from autopart.pricing.stages import again_s, between_s
 from autopart.program.reductions import BUCKET_BYTES
 from cost_models.collective import Topology
 from cost_models.memory import PRECISIONS, usable_bytes
@@ -183,14 +183,12 @@ def _time(mesh: Mesh, cluster: Cluster, part: Part, parts: Parts, sums: Sums, re
     """[n] seconds of a part's busiest device; ``mesh`` is that of its columns."""
     rows = max(part.samples)
     (_, replicas), _ = sums
-    mixing_s = mesh.table.collectives_s(max(replicas_of(parts)), replicas)
-    device, between = cluster.groups[part.group].device, Seconds(mixing_s / 2, mixing_s / 2)
-    if mesh.tensor > 1:
-        columns = mesh.table.tensor_seconds(rows, _between_columns(cluster, part, parts))
-        between = Seconds(between.forward + columns.forward, between.backward + columns.backward)
+    device = cluster.groups[part.group].device
+    columns = _between_columns(cluster, part, parts) if mesh.tensor > 1 else None
+    between = between_s(mesh.table, max(replicas_of(parts)), replicas, rows, columns)
     found: Array = mesh.table.seconds(device, rows).total + between.total + _zero_s(mesh, sums, level)
     if recompute:
-        found += mesh.table.again_s(device, rows) + between.forward * mesh.table.recomputable
+        found += again_s(mesh.table, device, rows, between)
     return found
 
 

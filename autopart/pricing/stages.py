@@ -104,15 +104,11 @@ def _rank_costs(
     device, rows = cluster.device(rank), stage.share_of(rank)
     seconds = table.seconds(device, rows)
     replicas = topology(cluster, stage.column(stage.place(rank)[1]))
-    mixing_s = table.collectives_s(max(stage.shares), replicas) / 2
-    between = Seconds(mixing_s, mixing_s)
-    if stage.tensor > 1:
-        tensor = table.tensor_seconds(rows, columns)
-        between = Seconds(mixing_s + tensor.forward, mixing_s + tensor.backward)
+    between = between_s(table, max(stage.shares), replicas, rows, columns if stage.tensor > 1 else None)
     forward_s = float((seconds.forward + between.forward)[start:stop].sum())
     backward_s = float((seconds.backward + between.backward)[start:stop].sum())
     if stage.recompute:
-        backward_s += float((table.again_s(device, rows) + between.forward * table.recomputable)[start:stop].sum())
+        backward_s += float(again_s(table, device, rows, between)[start:stop].sum())
     own, sums = _zero(table, cluster, stage, rank, held), _sum_bytes(table, stage, rank, held)
     packing_s = _packing_s(table, device, stage, rank, held)
     added = own.updated if stage.zero >= 2 else float(table.trained[start:stop].sum())
@@ -139,6 +135,23 @@ def _rank_costs(
         backward_bytes={when: ceil(nbytes) for when, nbytes in running.backward.items()},
         reduce_bytes=ceil(sums.reducing + own.leaving_bytes.max()),
     )
+
+
+def between_s(table: BlockTable, share: int, replicas: Topology, rows: int, columns: Topology | None) -> Seconds:
+    """[n] of what each block sends: between replicas, of which the largest has ``share`` samples, where ops mix samples; and
+    between columns, where there are several.
+    """
+    mixing_s = table.collectives_s(share, replicas) / 2
+    if columns is None:
+        return Seconds(mixing_s, mixing_s)
+    tensor = table.tensor_seconds(rows, columns)
+    return Seconds(mixing_s + tensor.forward, mixing_s + tensor.backward)
+
+
+def again_s(table: BlockTable, device: DeviceType, rows: int, between: Seconds) -> Array:
+    """[n] of each block's forward once more, with what it sends."""
+    found: Array = table.again_s(device, rows) + between.forward * table.recomputable
+    return found
 
 
 def _update_bytes(

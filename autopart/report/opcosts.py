@@ -12,8 +12,8 @@ from autopart.planner.meshes import Index, Rewritten
 from autopart.plans import Stage
 from autopart.pricing.costs import StageCosts
 from autopart.pricing.exchange import exchange_s
-from autopart.pricing.stages import interval
-from autopart.pricing.table import BlockTable
+from autopart.pricing.stages import again_s, between_s, interval
+from autopart.pricing.table import Array, BlockTable
 from cost_models.compute import Demand
 
 
@@ -78,8 +78,10 @@ def stage_cost(stage: Stage, rewritten: Rewritten, index: Index, costs: StageCos
     table, device, rows = rewritten.tables(stage, column), index.cluster.device(rank), stage.shares[replica]
     start, stop = interval(table, stage)
     own = table.blocks.blocks[start:stop]
-    mixing = table.collectives_s(max(stage.shares), topology(index.cluster, stage.column(column)))[start:stop] / 2
-    across = topology(index.cluster, stage.replica(replica))
+    replicas, across = topology(index.cluster, stage.column(column)), topology(index.cluster, stage.replica(replica))
+    mixing = table.collectives_s(max(stage.shares), replicas)[start:stop] / 2
+    between = between_s(table, max(stage.shares), replicas, rows, across if stage.tensor > 1 else None)
+    again = again_s(table, device, rows, between)[start:stop]
     ops = {op.name: op for op in table.blocks.sharded.graph.ops}
 
     def price(op: Op) -> OpCost:
@@ -96,7 +98,7 @@ def stage_cost(stage: Stage, rewritten: Rewritten, index: Index, costs: StageCos
         for alike in kinds.values()
     )
     order = tuple(list(kinds).index(block.kind) for block in own)
-    return StageCost(stage.index, rank, rows, found, order, tuple(_extra(stage, table, rank, rows, index, costs, found)))
+    return StageCost(stage.index, rank, rows, found, order, tuple(_extra(stage, table, rank, rows, index, costs, again)))
 
 
 def _ops(block: Block, ops: dict[str, Op]) -> list[Op]:
@@ -104,14 +106,14 @@ def _ops(block: Block, ops: dict[str, Op]) -> list[Op]:
 
 
 def _extra(
-    stage: Stage, table: BlockTable, rank: int, rows: int, index: Index, costs: StageCosts, found: tuple[BlockCost, ...]
+    stage: Stage, table: BlockTable, rank: int, rows: int, index: Index, costs: StageCosts, again: Array
 ) -> Iterator[tuple[str, float, float]]:
-    """What the stage does beside its blocks."""
+    """What the stage does beside its blocks; ``again`` by block, where it is recomputed."""
     shared_s = table.shared_s(index.cluster.device(rank), rows, *interval(table, stage))
     if shared_s:
         yield "made from the inputs again (masks, positions)", shared_s, 0.0
     if stage.recompute:
-        yield "forward of the blocks once more (recomputation)", 0.0, sum(len(b.names) * b.forward_s for b in found)
+        yield "forward of the blocks once more (recomputation)", 0.0, float(again.sum())
     mine = costs.of[stage.index, rank]
     if mine.adding_s:
         yield "gradients added to those of other microbatches", 0.0, mine.adding_s
