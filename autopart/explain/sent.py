@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from autopart.blocks.blocks import Block
 from autopart.ir.analysis import differentiable
 from autopart.ir.graph import DTYPE_BYTES, Op
 from autopart.planner.meshes import Index, Rewritten

@@ -16,7 +16,6 @@ import torch.distributed as dist
 
 from autopart.runtime import DistributedModule
 
-WARM_UP = 2
 LEARNING_RATE = 1e-3
 
 
@@ -30,14 +29,16 @@ def main() -> None:
 
 
 def steps(output: Path, rounds: int, count: int, folders: Sequence[str]) -> None:
-    """Seconds of ``rounds * count`` steps of every package, a few at a time of each; saved after every round."""
+    """Seconds of ``rounds * count`` steps of every package, a few at a time of each; saved after every round. The first step after
+    another package's is not timed: caches, heap and connections are the other's.
+    """
     run = {folder: trainer(Path(folder)) for folder in folders}
     times: dict[str, list[float]] = {folder: [] for folder in folders}
     for folder in folders:
-        for _ in range(WARM_UP):
-            run[folder]()
+        run[folder]()
     for number in range(rounds):
         for folder in folders:
+            run[folder]()
             times[folder] += [slowest(run[folder]) for _ in range(count)]
         if dist.get_rank() == 0:
             output.write_text(json.dumps(times, indent=1) + "\n")
