@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-FITTED, CHECKED = (2, 66), (1, 7, 1021)  # samples; of one alone nothing is broadcast
+FITTED, CHECKED = (2, 66), (1, 1021)  # samples; of one alone nothing is broadcast
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from autopart.planner.cheapest import Cheapest, cheapest
 from autopart.planner.choose import Instead, Pick, Ranking, admitting, chosen, fastest, fitting, follows, rank
 from autopart.planner.front import front
 from autopart.planner.ilp import solve
-from autopart.planner.infeasible import explain
+from autopart.planner.infeasible import explain, is_hopeless
 from autopart.planner.known import candidates_of, with_known
 from autopart.planner.meshes import Index
 from autopart.planner.pins import check_pins
@@ -53,7 +53,10 @@ def best_plan(
     pins = pins or Pins()
     if wish.objective != "step":
         tariff(index.cluster, wish.objective)  # says at once what the cluster file lacks
-    question = ask(index, pins, schedule, known)
+    index = _under(index, pins)
+    if is_hopeless(index):
+        raise _refused(index, pins, schedule, say)
+    question = _asked(index, pins, schedule, known)
     run = _solving(question, gap, time_limit_s, progress)
     ranking: Ranking | None = None
     if wish.objective == "step":
@@ -67,8 +70,7 @@ def best_plan(
         raise Infeasible(f"no plan was found within {time_limit_s:g} s, nor was it ruled out that there is one",
                          remedy="Give more time with --time-limit.")  # fmt: skip
     if plan is None:
-        say("looking for what would help")
-        raise explain(question.index, pins, schedule, lambda changed: solve(changed, gap=1.0, time_limit_s=10.0))
+        raise _refused(question.index, pins, schedule, say)
     if not with_front:
         return plan
     limited = front(
@@ -79,6 +81,11 @@ def best_plan(
     )
     others = [*question.instead.competing, score(plan, question.index)]
     return replace(plan, front=front_points(question.problem, limited, question.indices, others))
+
+
+def _refused(index: Index, pins: Pins, schedule: str, say: Say) -> Infeasible:
+    say("looking for what would help")
+    return explain(index, pins, schedule, lambda changed: solve(changed, gap=1.0, time_limit_s=10.0))
 
 
 def search(
@@ -116,8 +123,16 @@ class Question:
 
 def ask(index: Index, pins: Pins, schedule: str, known: Sequence[Plan] = ()) -> Question:
     """InputError where the pins are impossible."""
+    return _asked(_under(index, pins), pins, schedule, known)
+
+
+def _under(index: Index, pins: Pins) -> Index:
     index = replace(index, layouts=pins.layouts)
     check_pins(index, pins)
+    return index
+
+
+def _asked(index: Index, pins: Pins, schedule: str, known: Sequence[Plan]) -> Question:
     indices = index.in_every_order()
     kept = [p for p in known if p.schedule.name == schedule and follows(p, pins, index.cluster) and not pins.layouts]
     problem = price_orders(indices, with_known(propose(index, pins, schedule), kept, index), pins)

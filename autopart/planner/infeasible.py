@@ -34,7 +34,7 @@ def reason(index: Index) -> str:
     """The smallest need that is more than there is, else both needs against what there is."""
     table, groups = index.table, index.cluster.groups
     static, total = _static_and_total(index)
-    if static > total:
+    if is_hopeless(index):
         needed, present = format_bytes(static), format_bytes(total)
         return f"parameters, gradients and optimizer state take {needed}, all devices together have {present} to use"
     largest = max(groups, key=lambda group: usable_bytes(group.device)).device
@@ -54,10 +54,15 @@ def reason(index: Index) -> str:
     )
 
 
+def is_hopeless(index: Index) -> bool:
+    """Whether all devices together have no room for what somebody has to hold, whatever the plan."""
+    static, total = _static_and_total(index)
+    return static > total
+
+
 def is_feasible(index: Index, pins: Pins, schedule: str, solve: Solve) -> bool:
     """Whether the solver finds a plan, its blocks in the traced order, whose simulated memory fits."""
-    static, total = _static_and_total(index)
-    if static > total:
+    if is_hopeless(index):
         return False
     sketches = propose(index, pins, schedule)
     if not sketches:

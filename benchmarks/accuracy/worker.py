@@ -29,8 +29,8 @@ def main() -> None:
 
 
 def steps(output: Path, rounds: int, count: int, folders: Sequence[str]) -> None:
-    """Seconds of ``rounds * count`` steps of every package, a few at a time of each; saved after every round. The first step after
-    another package's is not timed: caches, heap and connections are the other's.
+    """Seconds of ``rounds * count`` steps of every package, a few at a time of each; saved after every round. The step that comes
+    after another package's is not timed: caches, heap and connections are the other's.
     """
     run = {folder: trainer(Path(folder)) for folder in folders}
     times: dict[str, list[float]] = {folder: [] for folder in folders}

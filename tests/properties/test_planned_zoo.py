@@ -15,7 +15,7 @@ from tests.fronts import front
 from tests.zoo import ZOO
 
 MIXED = Path(__file__).parents[2] / "examples/clusters/mixed.yaml"
-BATCH = 12
+BATCH = 8
 SPLIT = ("gpt2", "vit", "resnet", "dlrm", "mlp", "unet", "lstm", "gcn")  # the others are planned without splitting ops: quicker
 
 

@@ -43,11 +43,11 @@ CLUSTERS = {
 
 RUNS = [
     ("two types, near", 6, "resnet"),
-    ("two types, far", 24, "llama"),
-    ("many slow, one fast", 24, "mlp"),
-    ("three types", 24, "resnet"),
+    ("two types, far", 16, "llama"),
+    ("many slow, one fast", 16, "mlp"),
+    ("three types", 16, "resnet"),
     ("three accelerators", 6, "llama"),
-    ("three unequal numbers", 24, "mlp"),
+    ("three unequal numbers", 16, "mlp"),
 ]
 
 
