@@ -23,6 +23,7 @@ from benchmarks.accuracy.cases import CASES, LINE, MIXED, MODELS, Case, Hosts
 from benchmarks.accuracy.picture import draw
 from benchmarks.accuracy.plans import front_of, plan_of, simulated, write
 from benchmarks.accuracy.scores import Pair, kendall, mean_error, worst
+from benchmarks.accuracy.yardstick import YARDSTICK, Measured
 from benchmarks.testbed.launch import missing, opened
 from benchmarks.testbed.spec import cluster_text, load_testbed
 
@@ -79,13 +80,17 @@ class Study:
         path.write_text(calibrated(self.nominal(hosts), self.links(hosts), costs, without))
         return path
 
-    def measured(self) -> Mapping[str, Sequence[float]]:
-        """Seconds of steps by case; a few plans in every launch."""
+    def yardstick_s(self, model: str) -> float:
+        """While the model was calibrated, over all ranks."""
+        return statistics.mean(json.loads(path.read_text()) for path in sorted(self.costs.glob(f"{model}-*{YARDSTICK}")))
+
+    def measured(self) -> Mapping[str, Measured]:
+        """Steps by case; a few plans in every launch."""
         for hosts in (MIXED, LINE):
             todo = [case for case in self.cases if case.hosts == hosts and not self._times(case).exists()]
             for start in range(0, len(todo), PLANS_A_LAUNCH):
                 self._measure(hosts, todo[start : start + PLANS_A_LAUNCH])
-        return {case.key: json.loads(self._times(case).read_text()) for case in self.cases}
+        return {case.key: Measured(**json.loads(self._times(case).read_text())) for case in self.cases}
 
     def _measure(self, hosts: Hosts, batch: Sequence[Case]) -> None:
         folders = {case: self.work / "packages" / _plain(case.key) for case in batch}
@@ -123,8 +128,8 @@ def _plain(key: str) -> str:
     return re.sub(r"\W+", "-", key)
 
 
-def pairs_of(measured: Mapping[str, Sequence[float]], predicted: Mapping[str, float]) -> list[Pair]:
-    return [Pair(key, statistics.median(times), predicted[key]) for key, times in measured.items()]
+def pairs_of(measured: Mapping[str, float], predicted: Mapping[str, float]) -> list[Pair]:
+    return [Pair(key, measured_s, predicted[key]) for key, measured_s in measured.items()]
 
 
 def show(pairs: Sequence[Pair]) -> str:
@@ -159,38 +164,47 @@ def main() -> int:
         shutil.rmtree(arguments.work, ignore_errors=True)
     cases = [case for case in CASES if re.search(arguments.only, case.key)]
     study = Study(arguments.work, cases, arguments.rounds, arguments.steps)
-    measured = study.measured()
-    pairs = pairs_of(measured, study.predicted(arguments.without))
+    found = study.measured()
+    measured = {case.key: found[case.key].at(study.yardstick_s(case.model)) for case in cases}
+    predicted = study.predicted(arguments.without)
+    pairs, clock = pairs_of(measured, predicted), pairs_of({key: each.clock_s for key, each in found.items()}, predicted)
     print(show(pairs))
+    print(f"by the clock alone: {summary(clock)}")
     ablations = {}
     for name, what in INGREDIENTS.items() if arguments.ablation or arguments.write else ():
         ablations[name] = pairs_of(measured, study.predicted([name]))
         print(f"without {name} ({what}): {summary(ablations[name])}", flush=True)
     if arguments.write:
-        RAW.write_text(json.dumps(record(study, measured, pairs, ablations), indent=1) + "\n")
+        RAW.write_text(json.dumps(record(study, found, pairs, clock, ablations), indent=1) + "\n")
         PICTURE.write_text(draw(pairs))
     return 0
 
 
 def record(
-    study: Study, measured: Mapping[str, Sequence[float]], pairs: Sequence[Pair], ablations: Mapping[str, Sequence[Pair]]
+    study: Study,
+    found: Mapping[str, Measured],
+    pairs: Sequence[Pair],
+    clock: Sequence[Pair],
+    ablations: Mapping[str, Sequence[Pair]],
 ) -> dict[str, Any]:
     """Everything that was measured and predicted."""
     return {
         "hosts": {hosts.name: hosts.shaped.read_text() for hosts in (MIXED, LINE)},
         "links": {hosts.name: study.links(hosts).read_text() for hosts in (MIXED, LINE)},
+        "yardsticks_s": {model: study.yardstick_s(model) for model in study.models},
         "plans": [
-            {"plan": pair.key, "measured_s": measured[pair.key], "simulated_s": pair.predicted_s, "error": pair.error}
+            {"plan": pair.key, "measured_s": pair.measured_s, "simulated_s": pair.predicted_s, "error": pair.error}
+            | found[pair.key].to_json()
             for pair in pairs
         ],
-        "mean_error": mean_error(pairs),
-        "worst_error": worst(pairs).error,
-        "kendall": kendall(pairs),
-        "without": {
-            name: {"mean_error": mean_error(each), "worst_error": worst(each).error, "kendall": kendall(each)}
-            for name, each in ablations.items()
-        },
+        **_scores(pairs),
+        "by_the_clock": _scores(clock),
+        "without": {name: _scores(each) for name, each in ablations.items()},
     }
+
+
+def _scores(pairs: Sequence[Pair]) -> dict[str, float]:
+    return {"mean_error": mean_error(pairs), "worst_error": worst(pairs).error, "kendall": kendall(pairs)}
 
 
 if __name__ == "__main__":

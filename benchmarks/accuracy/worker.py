@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from autopart.runtime import DistributedModule
+from benchmarks.accuracy.yardstick import Measured, yardstick_s
 
 LEARNING_RATE = 1e-3
 
@@ -29,20 +30,30 @@ def main() -> None:
 
 
 def steps(output: Path, rounds: int, count: int, folders: Sequence[str]) -> None:
-    """Seconds of ``rounds * count`` steps of every package, a few at a time of each; saved after every round. The step that comes
+    """``rounds`` times a few steps of every package, and the yardstick before them; saved after every round. The step that comes
     after another package's is not timed: caches, heap and connections are the other's.
     """
     run = {folder: trainer(Path(folder)) for folder in folders}
-    times: dict[str, list[float]] = {folder: [] for folder in folders}
+    steps_s: dict[str, list[list[float]]] = {folder: [] for folder in folders}
+    yardsticks_s: dict[str, list[list[float]]] = {folder: [] for folder in folders}
     for folder in folders:
         run[folder]()
     for number in range(rounds):
         for folder in folders:
+            yardsticks_s[folder].append(everybodys(yardstick_s()))
             run[folder]()
-            times[folder] += [slowest(run[folder]) for _ in range(count)]
+            steps_s[folder].append([slowest(run[folder]) for _ in range(count)])
         if dist.get_rank() == 0:
-            output.write_text(json.dumps(times, indent=1) + "\n")
+            found = {folder: Measured(steps_s[folder], yardsticks_s[folder]).to_json() for folder in folders}
+            output.write_text(json.dumps(found, indent=1) + "\n")
             print(f"round {number + 1} of {rounds}", flush=True)
+
+
+def everybodys(own: float) -> list[float]:
+    """By rank."""
+    found = [0.0] * dist.get_world_size()
+    dist.all_gather_object(found, own)
+    return found
 
 
 def trainer(folder: Path) -> Callable[[], None]:

@@ -15,7 +15,7 @@ from benchmarks.versus.balance import even
 from benchmarks.versus.work import Work
 
 WORKER = Path(__file__).parent / "worker.py"
-WARM_UP, ROUNDS = 2, 15  # steps before any is timed, turns of every contender in a launch
+WARM_UP, ROUNDS = 2, 7  # steps before any is timed, turns of every contender in a launch
 LIMIT_S = 1800.0
 Found = dict[str, Any]
 

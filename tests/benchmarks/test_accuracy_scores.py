@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.accuracy.picture import draw
 from benchmarks.accuracy.scores import Pair, kendall, mean_error, worst
+from benchmarks.accuracy.yardstick import Measured, yardstick_s
 
 
 def pairs(*both: tuple[float, float]) -> list[Pair]:
@@ -34,3 +35,16 @@ def test_the_picture_has_a_point_for_every_plan() -> None:
     drawn = draw(pairs((0.1, 0.11), (0.5, 0.4)))
     assert drawn.count("<title>") == 2
     assert "model 1 -20%" in drawn
+
+
+def test_steps_of_a_slower_moment_count_for_less() -> None:
+    """A third round on a processor of half the speed."""
+    found = Measured([[1.0, 1.1], [1.2, 0.9], [2.0, 2.2]], [[0.1, 0.1], [0.11, 0.09], [0.25, 0.15]])
+    assert found.clock_s == pytest.approx(1.15)
+    assert found.at(0.1) == pytest.approx(1.05)
+    assert found.at(0.05) == pytest.approx(0.525)
+    assert Measured(**found.to_json()) == found
+
+
+def test_the_yardstick_is_processor_time() -> None:
+    assert 0 < yardstick_s() < 10
