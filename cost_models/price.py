@@ -64,6 +64,18 @@ def op_price(device: DeviceType, asked: Demand, key: str = "", rows: int = 0) ->
     )
 
 
+def part_price(device: DeviceType, asked: Demand, whole: Demand, key: str = "", rows: int = 0) -> Price:
+    """Of a part of an op, ``asked``: it takes as much less than the ``whole`` one, measured or not, as the model says. Ops of one
+    class are as unlike as a product and a tanh.
+    """
+    price, here, there = op_price(device, whole, key, rows), modelled(device, asked), modelled(device, whole)
+    return Price(
+        price.forward_s * _quotient(here.forward_s, there.forward_s),
+        price.backward_s * _quotient(here.backward_s, there.backward_s),
+        price.model,
+    )
+
+
 def modelled(device: DeviceType, asked: Demand) -> Price:
     """By the fit where something was measured, else by the roofline."""
     known = device.measured

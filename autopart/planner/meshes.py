@@ -242,7 +242,7 @@ class Index:
         weights = layout.axis.weights
 
         def of_column(index: int) -> Mesh:
-            table = self.table_of(column(local.blocks, index))
+            table = self._column_table(column(local.blocks, index))
             return Mesh(len(weights), table, layout.text, split_trained(table, local.shards), places, local.parts)
 
         columns = {weight: of_column(weights.index(weight)) for weight in sorted(set(weights))}
@@ -276,8 +276,12 @@ class Index:
         return (self, *(replace(self, table=self.table_of(blocks), traced=self) for blocks in orders(self.blocks)[1:]))
 
     def table_of(self, blocks: Blocks) -> BlockTable:
-        """A table of prices for blocks of this model that were rewritten or put in another order."""
+        """A table of prices for blocks of this model that were put in another order."""
         return replace(self.table, blocks=blocks, _memory={})
+
+    def _column_table(self, blocks: Blocks) -> BlockTable:
+        """What a column runs of this model's blocks."""
+        return replace(self.table, blocks=blocks, whole=self.table, _memory={})
 
     def mesh_of(self, stage: Stage) -> Mesh:
         """What a stage of a plan is priced by: the mesh that its layouts are of, else one that has them."""
@@ -319,7 +323,7 @@ class Index:
         widest = max(stage.tensor for stage in plan.stages) if uneven(local.blocks.sharded.graph) else 1
 
         def found() -> list[BlockTable]:
-            return [self.table_of(column(local.blocks, index)) for index in range(widest)]
+            return [self._column_table(column(local.blocks, index)) for index in range(widest)]
 
         tables = self.table.lately(("tables", Same(local.blocks)), found)
         return Rewritten(local, lambda _stage, index: tables[min(index, widest - 1)])

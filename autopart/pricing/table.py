@@ -31,7 +31,7 @@ from cost_models.collective import Topology
 from cost_models.compute import Demand
 from cost_models.hardware import DeviceType, Kind
 from cost_models.memory import PRECISIONS, frozen_bytes, state_bytes, update_traffic_bytes, update_transient_bytes
-from cost_models.price import Price, memory_byte_s, op_price, update_s
+from cost_models.price import Price, memory_byte_s, op_price, part_price, update_s
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -73,12 +73,15 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class BlockTable:
-    """Prices of ``blocks`` under a precision and an optimizer. Answers are remembered: ask freely."""
+    """Prices of ``blocks`` under a precision and an optimizer. Answers are remembered: ask freely. Where blocks are a column's,
+    ``whole`` has the prices of their ops before they were split.
+    """
 
     blocks: Blocks
     precision: str
     optimizer: str
     batch_size: int
+    whole: BlockTable | None = None
     _memory: dict[Hashable, object] = field(default_factory=dict, repr=False)
 
     def seconds(self, device: DeviceType, rows: int) -> Seconds:
@@ -272,7 +275,18 @@ class BlockTable:
     def price_alone(self, op: Op, device: DeviceType, rows: int) -> Price:
         """Of one op of the graph, wherever it is."""
         asked = demand(op, self.work(op, device.kind, rows), self.precision)
-        return op_price(device, asked, self.op_key(op) if device.measured else "", rows)
+        price = op_price(device, asked, self.op_key(op) if device.measured else "", rows)
+        if device.measured is None or self.whole is None or price.model not in ("fitted", "analytic"):
+            return price
+        return self.whole.part_alone(op.name, asked, device, rows) or price
+
+    def part_alone(self, name: str, asked: Demand, device: DeviceType, rows: int) -> Price | None:
+        """Of a part of an op of the graph, wherever it is; None where it is no op of it."""
+        op = self._ops.get(name)
+        if op is None:
+            return None
+        whole = demand(op, self.work(op, device.kind, rows), self.precision)
+        return part_price(device, asked, whole, self.op_key(op) if device.measured else "", rows)
 
     def op_key(self, op: Op) -> str:
         """Its key among measurements."""

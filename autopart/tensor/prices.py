@@ -1,8 +1,9 @@
 """What a layout costs: the ops on a part of their tensors, the collectives between them, the parameters once a step.
 
 An op's seconds on a part are those of an op with its flops and bytes scaled: flops by the largest column's part of
-whatever is split, bytes by those of the parts of all tensors. What was measured is of whole ops, so a part is priced by a
-model. The final price of a layout is that of the rewritten graph (``planner.meshes``).
+whatever is split, bytes by those of the parts of all tensors. What was measured is of whole ops: a part takes as much less as
+the model says (``cost_models.price.part_price``). The final price of a layout is that of the rewritten graph
+(``planner.meshes``).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from cost_models.collective import Topology, all_reduce_s
 from cost_models.compute import Products
 from cost_models.hardware import DeviceType
 from cost_models.memory import PRECISIONS
-from cost_models.price import block_ratio, modelled, stream_s
+from cost_models.price import block_ratio, stream_s
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,8 @@ class Prices:
             backward_bytes=int(work.backward_bytes * ratio),
             products=_part(op, work.products, way, share),
         )
-        part = modelled(self.device, demand(op, local, self.table.precision))
+        part = self.table.part_alone(op.name, demand(op, local, self.table.precision), self.device, self.rows)
+        assert part is not None, "the op is of the table's graph"
         return part.forward_s * forward + part.backward_s * backward
 
     def _share(self, way: Way) -> float:
