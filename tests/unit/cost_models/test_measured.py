@@ -16,6 +16,7 @@ from cost_models.price import (
     op_price,
     own_measurements,
     packing_s,
+    part_price,
     stream_s,
     update_s,
 )
@@ -70,6 +71,22 @@ def test_extrapolation_scales_the_nearest_sample_by_the_fit() -> None:
     assert found.model == "extrapolated"
     assert found.forward_s == pytest.approx((11e-6 + 1.1e-9 * 8e6) * here / there)
     assert found.forward_s == pytest.approx(11e-6 + 1.1e-9 * 16e6, rel=0.01)
+
+
+def test_a_part_is_as_much_quicker_as_the_model_says() -> None:
+    """Half of an op that takes five times what others of its class do takes five times what half of those do."""
+    true = [line(f"aten.mm.default(%{n})", 10e-6, 1e-9, (1, 2, 4, 8)) for n in range(20)]
+    slow = line("aten.mm.default(%slow)", 50e-6, 5e-9, (1, 2, 4, 8))
+    device = measured(*true, slow)
+    half = part_price(device, demand(4e6), demand(8e6), slow.key, 8)
+    assert half.model == "measured"
+    assert half.forward_s == pytest.approx(50e-6 + 5e-9 * 4e6, rel=0.02)
+    assert half.forward_s > 4 * op_price(device, demand(4e6), "another", 4).forward_s
+    assert part_price(device, demand(8e6), demand(8e6), slow.key, 8) == op_price(device, demand(8e6), slow.key, 8)
+    assert part_price(device, demand(4e6), demand(8e6), "another", 8).seconds == pytest.approx(
+        op_price(device, demand(4e6)).seconds
+    )
+    assert part_price(SHEET, demand(4e6), demand(8e6)).seconds == pytest.approx(analytic(SHEET, demand(4e6)).seconds)
 
 
 def test_three_models() -> None:
