@@ -23,6 +23,8 @@ RUNS = [
     ("fno", "one rank"),
     ("mlp", "recompute"),
     ("inplace_cnn", "recompute"),
+    ("fno", "recompute"),  # has blocks whose backward needs nothing
+    ("dcgan_discriminator", "two stages"),  # sends what its last block makes
     ("mlp", "tensor 2"),
     ("unet", "tensor 2"),
     ("masked_mean", "tensor 2"),
