@@ -1,9 +1,11 @@
-"""Seconds of what ranks do together in the midst of computing: the median of repeats or, under a CPU quota, what it costs a load.
+"""Seconds of what ranks do together in the midst of computing: the median of repeats or, under a CPU quota, what it costs a load
+where that is more.
 
 A process under a quota (CFS bandwidth control) runs at full speed until its share of a period is used up, then not at all, and
 ranks that wait for each other lose what is left of either's period. Between bursts of computing that comes and goes, so that a
 median shows the one or the other. What counts in training is throughput: how much longer many bursts take with calls between
-them than without, by the rank whose own bursts take longest.
+them than without, by the rank whose own bursts take longest. A long call takes its time all the same, though a part of it
+passes while the load would have stood still.
 """
 
 from __future__ import annotations
@@ -47,15 +49,15 @@ def own_pace() -> Pace:
 def seconds(call: Call, mine: Pace, of_all: Sequence[Pace], *, alone: int, sustained: int, before: Call) -> tuple[float, float]:
     """A call's seconds, and its processor seconds here. All ranks of it, whose paces are ``of_all``, ask at the same time.
 
-    ``alone`` is how often it is timed after computing and ``before``; ``sustained`` after how many bursts under a quota.
+    ``alone`` is how often it is timed after computing and ``before``; ``sustained``, under a quota, after how many bursts.
     """
     for _ in range(WARM_UP):
         call()
+    took_s, used_s = _alone(call, alone, before)
     if not any(pace.limited for pace in of_all):
-        return _alone(call, alone, before)
-    repeats = sustained // len(BURSTS_S) * len(BURSTS_S)
-    took_s, used_s = _bursts(mine.share, repeats, call)
-    return max(took_s - max(pace.burst_s for pace in of_all), used_s / mine.share), used_s
+        return took_s, used_s
+    loaded_s, used_s = _bursts(mine.share, sustained // len(BURSTS_S) * len(BURSTS_S), call)
+    return max(took_s, loaded_s - max(pace.burst_s for pace in of_all), used_s / mine.share), used_s
 
 
 def _alone(call: Call, repeats: int, before: Call) -> tuple[float, float]:
