@@ -12,13 +12,15 @@ NAIVE = ("DDP even", "even pipeline")
 
 
 def ratios(record: Mapping[str, Any], family: str) -> list[float]:
-    """How many times as long as ours a contender takes, launch by launch."""
-    return [theirs / own for theirs, own in zip(record["steps_s"][family], record["steps_s"][OURS], strict=True)]
+    """How many times as long as ours a contender takes, launch by launch of those in which it ran."""
+    both = zip(record["steps_s"][family], record["steps_s"][OURS], strict=True)
+    return [theirs / own for theirs, own in both if theirs is not None]
 
 
 def ran(record: Mapping[str, Any]) -> Mapping[str, Sequence[float]]:
-    """Seconds by contender, of those that ran in every launch."""
-    return {family: steps_s for family, steps_s in record["steps_s"].items() if None not in steps_s}
+    """Seconds by contender, of those that ran in more than half of the launches."""
+    seconds = {family: [each for each in steps_s if each is not None] for family, steps_s in record["steps_s"].items()}
+    return {family: found for family, found in seconds.items() if 2 * len(found) > len(record["steps_s"][family])}
 
 
 def best_family(record: Mapping[str, Any]) -> str:
@@ -38,8 +40,10 @@ def failures(records: Sequence[Mapping[str, Any]]) -> list[str]:
         for name, found in record["tried"].items():
             if "error" in found:
                 reasons.setdefault(found["error"], []).append(name)
-        for family in sorted(record["steps_s"].keys() - ran(record).keys()):
-            reasons.setdefault("in some of the launches", []).append(f"{family}, {record['settings'][family]}")
+        for family, steps_s in sorted(record["steps_s"].items()):
+            if failed := steps_s.count(None):
+                when = f"in {failed} of {len(steps_s)} launches"
+                reasons.setdefault(when, []).append(f"{family}, {record['settings'][family]}")
         lines += [f"* {record['case']['name']}, {reason}: {'; '.join(names)}." for reason, names in reasons.items()]
     return lines
 
@@ -74,6 +78,8 @@ def table(records: Sequence[Mapping[str, Any]]) -> list[str]:
         best = best_family(record)
         naive = [spread(ratios(record, family)) if family in ran(record) else "-" for family in NAIVE]
         own = f"{median(record['steps_s'][OURS]) * 1e3:.0f}"
-        cells = [record["case"]["name"], own, f"{record['simulated_s'] * 1e3:.0f}", best, spread(ratios(record, best)), *naive]
+        failed = record["steps_s"][best].count(None)
+        named = f"{best}, failed in {failed} of {len(record['steps_s'][best])}" if failed else best
+        cells = [record["case"]["name"], own, f"{record['simulated_s'] * 1e3:.0f}", named, spread(ratios(record, best)), *naive]
         rows.append(f"| {' | '.join(cells)} |")
     return rows

@@ -16,7 +16,7 @@ from benchmarks.testbed.spec import parse_testbed
 from benchmarks.versus import cases, scaling, worker
 from benchmarks.versus.balance import balanced, block_seconds, even
 from benchmarks.versus.exhaustive import every
-from benchmarks.versus.report import best_family, failures, geometric_mean, ratios, summary
+from benchmarks.versus.report import best_family, failures, geometric_mean, ratios, summary, table
 from benchmarks.versus.study import plan_line
 from benchmarks.versus.work import Work
 
@@ -116,12 +116,17 @@ def test_the_report_counts_ratios() -> None:
     assert any("3.00 times" in line and "DDP even" in line for line in summary([record]))
 
 
-def test_a_contender_that_fails_in_a_launch_is_no_best() -> None:
-    steps = {"autopart": [1.0, 1.0], "DDP even": [2.0, 2.0], "balanced pipeline": [0.5, None]}
+def test_a_contender_counts_where_it_ran_if_that_was_mostly() -> None:
+    steps = {"autopart": [1.0, 1.0, 2.0], "DDP even": [2.0, 2.0, 2.0], "balanced pipeline": [0.5, None, None]}
     settings = {"DDP even": "buckets of 1 MB", "balanced pipeline": "gpipe"}
-    record = {"case": {"name": "c", "uniform": False}, "steps_s": steps, "settings": settings, "tried": {}}
+    record = {"case": {"name": "c", "uniform": False}, "steps_s": steps, "settings": settings, "tried": {}, "simulated_s": 1.0}
     assert best_family(record) == "DDP even"
-    assert failures([record]) == ["* c, in some of the launches: balanced pipeline, gpipe."]
+    assert failures([record]) == ["* c, in 2 of 3 launches: balanced pipeline, gpipe."]
+    steps["balanced pipeline"] = [0.5, None, 3.0]
+    steps["DDP even"] = [5.0, 5.0, 5.0]
+    assert best_family(record) == "balanced pipeline"
+    assert ratios(record, "balanced pipeline") == [0.5, 1.5]
+    assert "balanced pipeline, failed in 1 of 3" in table([record])[-1]
 
 
 def test_plans_by_hand_are_all_different_and_use_the_whole_batch() -> None:
