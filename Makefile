@@ -17,7 +17,7 @@ demo: $(VENV)/.demo
 
 # Two files of tests at a time; some of them start up to eight processes.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.lint lint test
 

@@ -1,16 +1,10 @@
-"""``--update-golden`` rewrites the files under tests/golden: review the difference like code. Garbage is collected less often.
-
-With ``--dist loadgroup`` a file's tests run in one process, and those of all files that trace models of the zoo in the same one:
-each model is traced once.
-"""
+"""``--update-golden`` rewrites the files under tests/golden: review the difference like code. Garbage is collected less often."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -20,18 +14,6 @@ gc.set_threshold(100_000, 20, 50)  # traced models stay all session: looking thr
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden files instead of comparing with them")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if isinstance(item, pytest.Function):
-            item.add_marker(pytest.mark.xdist_group(_group(item.module)))
-
-
-@cache
-def _group(module: ModuleType) -> str:
-    from_where = {getattr(value, "__module__", "") for value in vars(module).values()}
-    return "zoo" if from_where & {"tests.fronts", "tests.parity.parity"} else module.__name__
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from autopart.ir.graph import DTYPE_BYTES, Op
 from autopart.planner.meshes import Index, Rewritten
 from autopart.planner.score import Score
 from autopart.plans import Stage
+from autopart.pricing.exchange import label_bytes
 from autopart.pricing.stages import interval
 from autopart.pricing.table import BlockTable, elements
 from autopart.program.reductions import GradientSum, gradient_sums
@@ -82,7 +83,7 @@ def _block(table: BlockTable, block: Block, rows: int, stage: Stage) -> tuple[fl
 def _between_columns(table: BlockTable, op: Op, rows: int, ranks: int) -> tuple[float, float]:
     """What a rank sends in the forward and in the backward of an op (``pricing.exchange`` has the seconds)."""
     if op.kind == reshard.CROSS_ENTROPY:
-        each = table.value_bytes({op.inputs[1]}, rows) / 2  # a float32 for every int64 label
+        each = label_bytes(table, op, rows)
         forward, backward = (reshard.volume(reshard.ALL_REDUCE, count * each, ranks) for count in (3, 1))
     elif op.kind in reshard.BACKWARD:
         whole = _whole_bytes(table, op, rows, ranks)

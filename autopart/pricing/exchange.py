@@ -26,10 +26,16 @@ def exchange_s(table: BlockTable, op: Op, rows: int, topology: Topology) -> tupl
         forward = reshard.collective_s(op.kind, whole, topology)
         return forward, _gradient_s(table, op, reshard.collective_s(reshard.BACKWARD[op.kind], whole, topology))
     if op.kind == reshard.CROSS_ENTROPY:
-        each = table.nbytes(table.blocks.sharded.graph.values[op.inputs[1]], rows) // 2  # a float32 for every int64 label
+        each = label_bytes(table, op, rows)
         forward = axis_sum_s(each, topology) + axis_sum_s(2 * each, topology)
         return forward, _gradient_s(table, op, axis_sum_s(each, topology))
     return 0.0, 0.0
+
+
+def label_bytes(table: BlockTable, op: Op, rows: int) -> int:
+    """Of a number as its logits are for every label of a cross entropy."""
+    logits, labels = (table.blocks.sharded.graph.values[name] for name in op.inputs[:2])
+    return table.nbytes(labels, rows) * DTYPE_BYTES[logits.dtype] // DTYPE_BYTES[labels.dtype]
 
 
 def _exchanged_bytes(table: BlockTable, op: Op, rows: int, ranks: int) -> float:
