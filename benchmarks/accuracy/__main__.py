@@ -1,4 +1,4 @@
-"""Simulated steps of plans beside measured ones, on the testbed: `python -m benchmarks.accuracy`, as root, about ten minutes.
+"""Simulated steps of plans beside measured ones, on the testbed: `python -m benchmarks.accuracy`, as root, about twenty minutes.
 
 Every part of it is saved under --work when it is done, and taken from there when the command runs again; --fresh starts anew.
 With --without INGREDIENT the same plans are priced without it.
