@@ -44,7 +44,18 @@ def _temporary_bytes(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.P
     return int(peak - after)
 
 
-@pytest.mark.parametrize(("name", "plan"), [("gpt2", "one rank"), ("llama", "one rank"), ("llama", "tensor 2")])
+UNEXPLAINED = pytest.mark.xfail(reason="predicted 2.4% too high since biases are replicated over columns; not yet known why")
+
+
+@pytest.mark.parametrize(
+    ("name", "plan"),
+    [
+        ("gpt2", "one rank"),
+        ("llama", "one rank"),
+        ("llama", "tensor 2"),
+        pytest.param("gpt2", "tensor 2", marks=UNEXPLAINED),
+    ],
+)
 def test_peak_where_the_update_is_the_peak(name: str, plan: str) -> None:
     """Of few samples: Adam's temporaries are more than activations."""
     case = measured_case(name, plan, 4)
